@@ -311,11 +311,14 @@ func provesKey(h *header, m message) bool {
 	return false
 }
 
+// readTimeout is how long the next packet may take.
+func (c *inboundConn) readTimeout() time.Duration { return choose(c.sawPacket, c.idle, firstTimeout) }
+
 // extendDeadline moves the deadlines of the connection, and reports whether reading goes on. It does so at most once a
 // second, since setting a deadline costs more than a login.
 func (c *inboundConn) extendDeadline() bool {
 	if now := time.Now(); now.Sub(c.deadlineSet) > time.Second {
-		limit := choose(c.sawPacket, c.idle, firstTimeout)
+		limit := c.readTimeout()
 		c.deadlineSet = now
 		if c.readsOnly {
 			_ = c.conn.SetReadDeadline(now.Add(limit))
@@ -334,9 +337,7 @@ func (c *inboundConn) extendDeadline() bool {
 func (c *inboundConn) receive() (h header, packet []byte, ok bool) {
 	head, err := c.in.Peek(headerLen)
 	if err != nil {
-		if len(head) > 0 {
-			c.note("closed in the middle of a packet")
-		}
+		c.noteEnd(err, len(head) > 0)
 		return h, nil, false
 	}
 	h = parseHeader(head)
@@ -345,6 +346,7 @@ func (c *inboundConn) receive() (h header, packet []byte, ok bool) {
 		return h, nil, false
 	}
 	if limit := c.listener.maxBody; int64(h.length) > int64(limit) {
+		c.dumpHeader("received from", &h)
 		c.note(fmt.Sprintf("body is %d bytes, the limit is %d", h.length, limit))
 		return h, nil, false
 	}
@@ -355,26 +357,53 @@ func (c *inboundConn) receive() (h header, packet []byte, ok bool) {
 	packet = slices.Grow(c.packet[:0], size)[:size]
 	c.packet = packet
 	if _, err = io.ReadFull(c.in, packet); err != nil {
-		c.note("closed in the middle of a packet")
+		c.noteEnd(err, true)
 	}
 	return h, packet, err == nil
 }
 
+// noteEnd logs why a packet is missing, or the rest of one that has begun. The end of an idle connection is not logged, and
+// neither is the end by this program.
+func (c *inboundConn) noteEnd(err error, begun bool) {
+	switch timedOut := errors.Is(err, os.ErrDeadlineExceeded); {
+	case c.stopped.Load() || errors.Is(err, net.ErrClosed) || !begun && (c.sawPacket || !timedOut):
+	case timedOut:
+		c.note(fmt.Sprintf("no whole packet within %v", c.readTimeout()))
+	default:
+		c.note("closed in the middle of a packet")
+	}
+}
+
+// dumpHeader prints the header of a packet whose body is not read, for -d.
+func (c *inboundConn) dumpHeader(what string, h *header) { c.dump.packet(what, c.addr, h, nil, nil) }
+
 // checkHeader returns what is wrong with the header of a client's packet, or "", and the reply that RFC 8907 requires.
-func checkHeader(h *header, cleartext bool) (wrong string, then rejection) {
+func (c *inboundConn) checkHeader(h *header) (wrong string, then rejection) {
 	switch {
 	case h.seqNo > lastSeqNo:
-		return "sequence numbers exhausted", rejectSilently
+		wrong = "sequence numbers exhausted"
 	case h.seqNo%2 == 0: // only a server's is even (section 4.1)
-		return wrongParity(h.seqNo), rejectSilently
+		wrong = wrongParity(h.seqNo)
 	case h.typ < typeAuthen || h.typ > typeAcct:
-		return fmt.Sprintf("unknown packet type %s", h.typ), rejectWithHeader
-	case cleartext && h.flags&flagUnencrypted == 0: // RFC 9887 section 4
-		return "no UNENCRYPTED flag over TLS", rejectWithError
-	case !cleartext && h.flags&flagUnencrypted != 0: // RFC 8907 section 10.5.2
-		return "UNENCRYPTED flag without TLS", rejectWithError
+		wrong, then = "unknown packet type "+h.typ.String(), rejectWithHeader
+	case c.cleartext && h.flags&flagUnencrypted == 0: // RFC 9887 section 4
+		wrong, then = "no UNENCRYPTED flag over TLS", rejectWithError
+	case !c.cleartext && h.flags&flagUnencrypted != 0: // RFC 8907 section 10.5.2
+		wrong, then = "UNENCRYPTED flag without TLS", rejectWithError
+	default:
+		return "", rejectSilently
 	}
-	return "", rejectSilently
+	c.dumpHeader("received from", h)
+	return wrong, then
+}
+
+// appendHeader appends the reply to a packet of an unknown type: a header with the next seq_no (RFC 8907 section 3.6).
+func (c *inboundConn) appendHeader(dst []byte, h header) []byte {
+	h.seqNo, h.length = h.seqNo+1, 0
+	c.dumpHeader("sent to", &h)
+	head := codec{buf: dst}
+	h.layout(&head)
+	return head.buf
 }
 
 // replyHeader returns the header of the reply to a packet, without the length. Unknown flags are zero (RFC 8907 section

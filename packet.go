@@ -349,14 +349,6 @@ func wholePacket(in *bufio.Reader) bool {
 	return h.length > maxBody || in.Buffered() >= headerLen+int(h.length)
 }
 
-// appendHeader appends the reply to a packet of an unknown type: a header with the next seq_no (section 3.6).
-func appendHeader(dst []byte, h header) []byte {
-	h.seqNo, h.length = h.seqNo+1, 0
-	head := codec{buf: dst}
-	h.layout(&head)
-	return head.buf
-}
-
 const (
 	maxArgs   = 255 // arguments in one message
 	maxArgLen = 255 // bytes of one argument, the separator included

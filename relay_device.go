@@ -128,6 +128,7 @@ func (d *device) handlePacket() bool {
 	}
 	if _, err := d.client.in.Peek(1); err != nil {
 		d.left = !errors.Is(err, os.ErrDeadlineExceeded)
+		d.client.noteEnd(err, false)
 		return false
 	}
 	h, packet, ok := d.client.receive()
@@ -137,7 +138,7 @@ func (d *device) handlePacket() bool {
 	if !came {
 		d.now = time.Now()
 	}
-	if wrong, then := checkHeader(&h, d.client.cleartext); wrong != "" {
+	if wrong, then := d.client.checkHeader(&h); wrong != "" {
 		d.refuse(h, then, wrong, "UNENCRYPTED flag")
 		return d.client.survivesHeader(&h, then)
 	}
@@ -308,7 +309,7 @@ func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
 	case rejectWithHeader:
 		d.writing.Lock()
 		defer d.writing.Unlock()
-		d.out = appendHeader(d.out, h)
+		d.out = d.client.appendHeader(d.out, h)
 		d.write(headerLen, false)
 	case rejectWithError:
 		d.send(nil, d.client.replyHeader(h), errorReply(h.typ, serverMsg))

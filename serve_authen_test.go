@@ -295,7 +295,7 @@ func TestServeSeqNoDoesNotWrap(t *testing.T) {
 	c, last := newLabConn(newLab(), new(stream)), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
 	c.dialogues[0] = &labDialogue{version: minorDefault, seqNo: lastSeqNo - 1, session: &authSession{
 		next: func(string) *authenReply { return &authenReply{status: authenGetPass} }}}
-	if r, over := c.continueAuthen(last, answerWith("x")); !over || r.(*authenReply).status != authenError {
+	if r, over := c.continueAuthen(last, c.dialogues[0], answerWith("x")); !over || r.(*authenReply).status != authenError {
 		t.Errorf("seq_no %d gets the reply %+v, %t", lastSeqNo, r, over)
 	}
 }

@@ -67,7 +67,7 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	c := srv.newConn(client)
 	defer c.waiting.leave()
 	for more := true; more; {
-		if len(c.out) >= maxGathered && c.flush() != nil {
+		if (srv.delay > 0 || len(c.out) >= maxGathered) && c.flush() != nil {
 			break
 		}
 		if !wholePacket(client.in) && (c.flush() != nil || !client.extendDeadline()) {
@@ -103,7 +103,7 @@ func (c *labConn) handlePacket() bool {
 	if c.client.onPacket() {
 		c.client.single = h.flags&flagSingleConnect != 0 && !fault.refuseSingle
 	}
-	if wrong, then := checkHeader(&h, c.client.cleartext); wrong != "" {
+	if wrong, then := c.client.checkHeader(&h); wrong != "" {
 		c.refuse(h, then, wrong, "UNENCRYPTED flag")
 		return c.client.survivesHeader(&h, then)
 	}
@@ -111,6 +111,7 @@ func (c *labConn) handlePacket() bool {
 		c.sessions++
 	}
 	if n := fault.swallowAfter; n > 0 && c.sessions > n {
+		c.client.dumpHeader("received from", &h)
 		return true
 	}
 	if !c.client.cleartext {
@@ -146,7 +147,7 @@ func (c *labConn) refuse(h header, then rejection, problem, serverMsg string) {
 	c.client.note(problem)
 	switch then {
 	case rejectWithHeader:
-		c.out = appendHeader(c.out, h)
+		c.out = c.client.appendHeader(c.out, h)
 	case rejectWithError:
 		c.send(c.client.replyHeader(h), errorReply(h.typ, serverMsg))
 	}
@@ -186,9 +187,6 @@ func (c *labConn) send(h header, m message) {
 // decide decodes a request and returns the reply, or nil for none. over reports whether the session ends. It fails if the
 // body cannot be decoded.
 func (c *labConn) decide(h *header, body []byte) (reply message, over bool, err error) {
-	if h.typ != typeAuthen && h.seqNo != 1 {
-		return errorReply(h.typ, "seq_no is not 1"), true, nil
-	}
 	m, fault := c.messages.of(h), c.server.fault
 	err = c.codec.decode(body, m)
 	c.client.dump.packet("received from", c.client.conn.RemoteAddr(), h, body, m)
@@ -196,6 +194,11 @@ func (c *labConn) decide(h *header, body []byte) (reply message, over bool, err 
 		return nil, false, err
 	}
 	c.client.prove(h, m)
+	d := c.dialogues[h.sessionID]
+	if h.seqNo != 1 && (h.typ != typeAuthen || d == nil) {
+		c.client.note((*sessionTracker)(nil).unexpected(h, true))
+		return errorReply(h.typ, "no such session"), true, nil
+	}
 	switch m := m.(type) {
 	case *authorRequest:
 		r := c.server.lab.authorize(m, h.version)
@@ -205,9 +208,9 @@ func (c *labConn) decide(h *header, body []byte) (reply message, over bool, err 
 		r := c.server.lab.account(m, h.version)
 		return cmp.Or(fault.acctReply, c.keep(h, m, r)), true, nil
 	case *authenStart:
-		reply, over = c.startAuthen(h, m)
+		reply, over = c.startAuthen(h, d, m)
 	case *authenContinue:
-		reply, over = c.continueAuthen(h, m)
+		reply, over = c.continueAuthen(h, d, m)
 	}
 	return reply, over, nil
 }
@@ -228,9 +231,9 @@ func (c *labConn) keep(h *header, m *acctRequest, r *acctReply) *acctReply {
 }
 
 // startAuthen decides on a START. It replaces a dialogue with the same session_id.
-func (c *labConn) startAuthen(h *header, m *authenStart) (reply message, over bool) {
-	if d := c.dialogues[h.sessionID]; d != nil {
-		c.abandon(h.sessionID, d)
+func (c *labConn) startAuthen(h *header, replaced *labDialogue, m *authenStart) (reply message, over bool) {
+	if replaced != nil {
+		c.abandon(h.sessionID, replaced)
 	}
 	d, now := c.ended, time.Now()
 	if c.ended = nil; d == nil {
@@ -245,12 +248,7 @@ func (c *labConn) startAuthen(h *header, m *authenStart) (reply message, over bo
 
 // continueAuthen decides on a CONTINUE. It must have the version of the START and the next seq_no, and an ABORT gets no
 // reply (RFC 8907 sections 4.1 and 5.4.3).
-func (c *labConn) continueAuthen(h *header, m *authenContinue) (reply message, over bool) {
-	d := c.dialogues[h.sessionID]
-	if d == nil {
-		c.client.note((*sessionTracker)(nil).unexpected(h, true))
-		return errorReply(h.typ, "no such session"), true
-	}
+func (c *labConn) continueAuthen(h *header, d *labDialogue, m *authenContinue) (reply message, over bool) {
 	if h.seqNo != d.seqNo+1 {
 		c.client.note(d.tracker.unexpected(h, true))
 	}

@@ -93,6 +93,7 @@ func TestServeBadPackets(t *testing.T) {
 	withLength := func(data string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), data...) }
 	const unfit = "packet cannot be read with this key: lengths do not add up\n"
 	const cut = "closed in the middle of a packet\n"
+	const none = "a packet of no session: seq_no 3 in session 00000007\n"
 	for _, tt := range []struct {
 		name   string
 		packet []byte
@@ -106,8 +107,8 @@ func TestServeBadPackets(t *testing.T) {
 		{"seq_no 2", withType(1, 2), nil, "even seq_no 2 from a client\n"},
 		{"seq_no 254", withType(1, 254), nil, "sequence numbers exhausted\n"},
 		{"seq_no 255", withType(1, 255), nil, "sequence numbers exhausted\n"},
-		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{commonFields: commonFields{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
-		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
+		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{commonFields: commonFields{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "no such session"}, none},
+		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}}), &acctReply{status: acctError, serverMsg: "no such session"}, none},
 		{"unobfuscated", packed(unobfuscated, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "UNENCRYPTED flag without TLS\n"},
 		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "malformed packet"}, unfit},
 		{"wrong key, authorization", packed(author, "wrong", &authorRequest{commonFields: commonFields{user: "alice"}}),
@@ -451,28 +452,29 @@ func TestServeDeadlines(t *testing.T) {
 		tls    bool
 		client func(net.Conn)
 		want   time.Duration
+		note   string
 	}{
-		{"silent", false, func(net.Conn) {}, firstTimeout},
-		{"silent before TLS", true, func(net.Conn) {}, handshakeTimeout},
-		{"half a header", false, func(c net.Conn) { c.Write(login[:5]) }, firstTimeout},
+		{"silent", false, func(net.Conn) {}, firstTimeout, "no whole packet within 10s\n"},
+		{"silent before TLS", true, func(net.Conn) {}, handshakeTimeout, "TLS: i/o timeout\n"},
+		{"half a header", false, func(c net.Conn) { c.Write(login[:5]) }, firstTimeout, "no whole packet within 10s\n"},
 		{"sends byte by byte", false, func(c net.Conn) {
 			for i := range login {
 				c.Write(login[i : i+1])
 				time.Sleep(time.Second)
 			}
-		}, firstTimeout},
+		}, firstTimeout, "no whole packet within 10s\n"},
 		{"sends byte by byte before TLS", true, func(c net.Conn) {
 			c.Write([]byte("\x16\x03\x01\x01\x00"))
 			for range 20 {
 				c.Write([]byte{0})
 				time.Sleep(time.Second)
 			}
-		}, handshakeTimeout},
+		}, handshakeTimeout, "TLS: i/o timeout\n"},
 		{"idle after a login", false, func(c net.Conn) {
 			time.Sleep(9 * time.Second)
 			c.Write(login)
 			c.Read(make([]byte, 100))
-		}, 9*time.Second + idleTimeout},
+		}, 9*time.Second + idleTimeout, "alice authenticate pap PASS\n"},
 		{"sends byte by byte after a login", false, func(c net.Conn) {
 			c.Write(login)
 			c.Read(make([]byte, 100))
@@ -480,8 +482,8 @@ func TestServeDeadlines(t *testing.T) {
 				c.Write(login[i : i+1])
 				time.Sleep(7 * time.Second)
 			}
-		}, idleTimeout},
-		{"never reads", false, func(c net.Conn) { c.Write(login) }, idleTimeout},
+		}, idleTimeout, "alice authenticate pap PASS\nno whole packet within 1m0s\n"},
+		{"never reads", false, func(c net.Conn) { c.Write(login) }, idleTimeout, "alice authenticate pap PASS\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -491,10 +493,14 @@ func TestServeDeadlines(t *testing.T) {
 				}
 				var wg sync.WaitGroup
 				wg.Go(func() { tt.client(client) })
-				began := time.Now()
-				newLab().serve(t.Context(), server)
+				began, srv, log := time.Now(), newLab(), new(lockedBuffer)
+				srv.listener.log.out = newQueuedWriter(t.Context(), log)
+				srv.serve(t.Context(), server)
 				if elapsed := time.Since(began); elapsed != tt.want {
 					t.Errorf("ended after %v, want %v", elapsed, tt.want)
+				}
+				if got := regexp.MustCompile(`(?m)^\S+ `).ReplaceAllString(log.String(), ""); got != tt.note {
+					t.Errorf("got the log\n%swant\n%s", got, tt.note)
 				}
 				wg.Wait()
 			})
@@ -514,8 +520,15 @@ func TestServeLongReplyDelay(t *testing.T) {
 		c := newFakeClient(client)
 		c.SetDeadline(time.Time{})
 		began := time.Now()
-		if err := c.login(1, 0); err != nil || time.Since(began) != srv.delay {
-			t.Errorf("a login takes %v: %v", time.Since(began), err)
+		var logins []byte
+		for id := range uint32(2) { // at once
+			logins = append(logins, packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: id}, testKey, papStart("alice", testPassword))...)
+		}
+		client.Write(logins)
+		for n := range 2 {
+			if _, err := c.receive(new(authenReply)); err != nil || time.Since(began) != time.Duration(n+1)*srv.delay {
+				t.Errorf("login %d takes %v: %v", n+1, time.Since(began), err)
+			}
 		}
 		client.Close()
 		all.Wait()

@@ -154,6 +154,8 @@ func TestServeShutdown(t *testing.T) {
 	srv := newLab()
 	srv.keys = clientKeys{{}: {{value: "the key of this server, and of no other"}}}
 	srv.delay, srv.listener.dump = 200*time.Millisecond, new(dumper)
+	log := new(lockedBuffer)
+	srv.listener.log.out = newQueuedWriter(t.Context(), log)
 	run := startLab(t, srv)
 	dial := func() *fakeClient {
 		c := dialFakeClient(t, run.addr)
@@ -161,6 +163,7 @@ func TestServeShutdown(t *testing.T) {
 		return c
 	}
 	idle := []*fakeClient{dial(), dial(), dial()}
+	idle[0].Write([]byte{byte(minorOne)}) // the start of a header
 	if err := idle[1].login(1, flagSingleConnect); err != nil {
 		t.Fatal(err)
 	}
@@ -182,6 +185,9 @@ func TestServeShutdown(t *testing.T) {
 	}
 	for _, c := range append(idle, c) {
 		c.checkEnd(t)
+	}
+	if strings.Contains(log.String(), "packet") {
+		t.Errorf("got the log\n%s", log)
 	}
 	if conn, err := net.Dial("tcp", run.addr); err == nil { // another test may have the port by now
 		defer conn.Close()
@@ -792,10 +798,26 @@ func TestServeDebug(t *testing.T) {
 		if err := dialFakeClient(t, r.addr).login(7, 0); err != nil {
 			t.Fatal(err)
 		}
+		for _, h := range []header{{typ: 9, seqNo: 1}, {typ: typeAuthen, seqNo: 1, flags: flagUnencrypted}, {typ: typeAcct, seqNo: 2}, {typ: typeAuthor, seqNo: 3}} {
+			c := dialFakeClient(t, r.addr)
+			h.version, h.sessionID = minorDefault, 9
+			if _, err := c.Write(packed(h, testKey, papStart("alice", testPassword))); err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, c)
+		}
 		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
 		stderr := r.stderr.String()
+		refused := regexp.MustCompile(`(received from|sent to) \S+ version 0xc\.0 type (\S+) seq_no (\d) .* session_id 00000009 `)
+		var packets string
+		for _, m := range refused.FindAllStringSubmatch(stderr, -1) {
+			packets += m[1][:4] + " " + m[2] + " " + m[3] + "; "
+		}
+		if want := "rece 0x09 1; sent 0x09 2; rece authentication 1; sent authentication 2; rece accounting 2; rece authorization 3; sent authorization 4; "; packets != choose(tt.packets, want, "") {
+			t.Errorf("%s: packets that are refused are shown: %s", tt.options, packets)
+		}
 		for _, what := range []string{"received from", "sent to"} {
 			packet := regexp.MustCompile(what + ` 127\.0\.0\.1:\d+: version 0xc\.1 type authentication .* session_id 00000007 `)
 			if got := packet.MatchString(stderr); got != tt.packets {

@@ -93,18 +93,14 @@ func (opts *decodeOptions) readKeys(ctx context.Context, inv *invocation, table 
 // checkStdin returns an error if several inputs come from standard input.
 func (opts *decodeOptions) checkStdin(inv *invocation, keyLog string) error {
 	var readers []string
-	add := func(what string, files ...string) {
+	for i, files := range [...][]string{inv.words, opts.keyLists, {keyLog}} {
 		for _, name := range files {
 			if name == "-" {
-				readers = append(readers, what)
+				readers = append(readers, [...]string{"the capture", "the list of keys", "the key log"}[i])
 			}
 		}
 	}
-	add("the capture", inv.words...)
-	readers = append(readers, inv.key.fromStdin()...)
-	add("the list of keys", opts.keyLists...)
-	add("the key log", keyLog)
-	return shareStdin(readers)
+	return shareStdin(append(readers, inv.key.fromStdin()...))
 }
 
 // readFiles reads the files in the order of their first frames, as if they were one capture. At the end it prints the totals.
@@ -141,8 +137,11 @@ func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files [
 		p.printTotals(inv)
 	}
 	if firstErr == nil && d.keys.keys.count > 0 && d.counts.unread > 0 && d.counts.fitted == 0 {
-		return failf(classProtocol, "no key fits any session").
-			withHint("give the devices' key: it is not %s", d.keys.keys.tried())
+		err := failf(classProtocol, "no key fits any session")
+		if d.counts.halfFit != "" {
+			return err.withHint("the device and its server have different keys: that of %s fits one of them", d.counts.halfFit)
+		}
+		return err.withHint("give the devices' key: it is not %s", d.keys.keys.tried())
 	}
 	return firstErr
 }

@@ -6,17 +6,12 @@ import (
 	"fmt"
 )
 
-// unanswered returns the status of a session whose last packet has no reply, and who closed the connection.
-func (t *tacacsStream) unanswered() (status, reason string) {
-	h := &t.history
-	if h.closer < 0 {
-		return statusNoReply, ""
+// closedBy returns who closed the connection, or "" if that is not in the capture.
+func (t *tacacsStream) closedBy() string {
+	if t.history.closer < 0 {
+		return ""
 	}
-	closer := endNames[h.closer^max(t.clientEnd, 0)]
-	if h.flags[h.closer]&tcpRST != 0 {
-		return statusReset, "by the " + closer
-	}
-	return statusNoReply, "closed by the " + closer
+	return "closed by the " + endNames[t.history.closer^max(t.clientEnd, 0)]
 }
 
 // logConnection prints a connection that never spoke TACACS+, on a port where it should.
@@ -43,11 +38,11 @@ func (d *decoder) logConnection(t *tacacsStream) {
 		r.status, r.reason = statusCut, "no header of the connection is in the capture"
 	case client&tcpSYN == 0:
 		return // it began before the capture
+	case server&tcpSYN != 0 && t.history.closer < 0:
+		d.logProblem(t, t.began, &sessionRecord{problem: "no data, and no end in the capture"})
+		return
 	case server&tcpSYN != 0:
-		r.status = statusOpenClose
-		if h := &t.history; h.closer >= 0 {
-			r.reason = "closed by the " + endNames[h.closer^max(t.clientEnd, 0)]
-		}
+		r.status, r.reason = statusOpenClose, t.closedBy()
 	case server&tcpRST != 0:
 		r.status = statusRefused
 	case server == 0:

@@ -237,6 +237,7 @@ func TestDecodeConnections(t *testing.T) {
 			w.close()
 			w = connect("10.0.0.6:1000")
 			w.segment(1, tcpACK, nil)
+			t.openConn("10.0.0.7:1000", server, testKey)
 		}
 	}
 	const lines = `10.0.0.1:1000 > S REFUSED
@@ -244,6 +245,7 @@ func TestDecodeConnections(t *testing.T) {
 10.0.0.4:1000 > S OPEN_CLOSE: closed by the server
 10.0.0.5:1000 > S NOT_TACACS: 53 53 48 2d 32 2e 30 2d 78 0d 0a "SSH-2.0-x.."
 10.0.0.2:1000 > S SYN_ONLY
+10.0.0.7:1000 > S no data, and no end in the capture
 `
 	at := func(server string) string { return strings.ReplaceAll(lines, " S ", " "+server+" ") }
 	for _, tt := range []lineTest{
@@ -259,9 +261,11 @@ func TestDecodeConnections(t *testing.T) {
 			w := t.openConn("10.0.0.3:1000", serverAddr, testKey).session(1, papStart("alice", testPassword))
 			w.segment(1, tcpFIN|tcpACK, nil)
 			w.segment(0, tcpFIN|tcpACK, nil)
+			t.openConn("10.0.0.4:1000", serverAddr, testKey).session(1, asciiStart("bob"), askForPass).segment(1, tcpRST, nil)
 		}, "10.0.0.1:1000 > 192.0.2.1:49 alice authenticate pap RESET: by the server\n" +
 			"10.0.0.2:1000 > 192.0.2.1:49 alice authenticate pap RESET: by the client\n" +
-			"10.0.0.3:1000 > 192.0.2.1:49 alice authenticate pap NO_REPLY: closed by the server\n"},
+			"10.0.0.3:1000 > 192.0.2.1:49 alice authenticate pap NO_REPLY: closed by the server\n" +
+			"10.0.0.4:1000 > 192.0.2.1:49 bob authenticate ascii ABANDONED: closed by the server (1.0 ms)\n"},
 	} {
 		tt.run(t)
 	}

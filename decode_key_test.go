@@ -81,6 +81,12 @@ func TestDecodeKeys(t *testing.T) {
 			}
 		}
 	}
+	tape.frames = nil
+	w = tape.openConn("10.0.0.3:1000", serverAddr, testKey).session(5, papStart("carol", testPassword))
+	w.key = other
+	w.send(1, w.packet(5, 2, passed))
+	decodeWith(t, tape.pcap(), "--key-file DIR/two --key-file DIR/one", "DIR", dir).check(t, 5, `.* carol authenticate pap NO_KEY.*\n`,
+		`(?s).*tacacs_plus: no key fits any session\ntacacs_plus: hint: the device and its server have different keys: that of \S*/one fits one of them\n`)
 }
 
 // TestDecodeWrongKeys tries many wrong keys on sessions of all kinds. Some packets are so long that their lengths

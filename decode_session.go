@@ -37,6 +37,7 @@ type decodeCounts struct {
 	sessions      int
 	fitted        int         // sessions that fit a key
 	unread        int         // obfuscated sessions that were not read
+	halfFit       string      // source of a key that fits packets of one end only
 	missing       int         // bytes of TACACS+ and TLS conversations that are not in the capture
 	cut           int         // frames of TACACS+ conversations that the capture cut
 	strays        int         // packets without a session
@@ -123,13 +124,17 @@ func (d *decoder) dropSession(s *decodeSession) {
 
 // closeSession closes a session whose last packet did not end it.
 func (d *decoder) closeSession(s *decodeSession) {
-	switch s.tracker.close(); {
+	o, h := &s.tracker, &s.stream.history
+	switch o.close(); {
 	case s.damaged || s.cut:
-		s.tracker.status = statusCut
+		o.status = statusCut
 	case s.key.unread && s.mayBeOver(d.keys.keys.count > 0):
-		s.tracker.status = statusNoKey
-	case s.tracker.status == statusNoReply:
-		s.tracker.status, s.tracker.reason = s.stream.unanswered()
+		o.status = statusNoKey
+	default:
+		o.reason = s.stream.closedBy()
+		if o.status == statusNoReply && o.reason != "" && h.flags[h.closer]&tcpRST != 0 {
+			o.status, o.reason = statusReset, o.reason[len("closed "):]
+		}
 	}
 	d.finishSession(s)
 }
@@ -154,7 +159,9 @@ func (d *decoder) finishSession(s *decodeSession) {
 	d.counts.sessions++
 	switch {
 	case s.key.unread:
-		d.counts.unread++
+		if d.counts.unread++; s.key.index >= 0 && s.key.confirmed {
+			d.counts.halfFit = d.keys.keys.source(s.key.index)
+		}
 	case s.key.index >= 0:
 		d.counts.fitted++
 		r.key = d.keys.keys.source(s.key.index)

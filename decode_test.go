@@ -58,7 +58,7 @@ func TestDecode(t *testing.T) {
 			w.session(2, asciiStart("bob"), askForPass)
 			w.session(3, asciiStart("carol"), askForPass, &authenContinue{flags: authenAbort, data: "user left"})
 			w.close()
-		}, "carol authenticate ascii ABORT: user left (1.0 ms)\nalice authenticate pap NO_REPLY: closed by the client\nbob authenticate ascii ABANDONED (1.0 ms)\n"},
+		}, "carol authenticate ascii ABORT: user left (1.0 ms)\nalice authenticate pap NO_REPLY: closed by the client\nbob authenticate ascii ABANDONED: closed by the client (1.0 ms)\n"},
 		{"the end of the input", func(t *captureBuilder) {
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
 		}, "alice authenticate pap NO_REPLY\n"},
@@ -327,7 +327,7 @@ func TestDecodeUsage(t *testing.T) {
 		{"--key-list - -", "the capture and the list of keys cannot both come from standard input"},
 		{"--keylog -", "the capture and the key log cannot both come from standard input"},
 		{"- -", "the capture and the capture cannot both come from standard input"},
-		{"--key-file - --key-list - x", "the key and the list of keys cannot both come from standard input"},
+		{"--key-file - --key-list - x", "the list of keys and the key cannot both come from standard input"},
 		{"--key-list DIR/empty", "no keys in DIR/empty"},
 		{"--key-list DIR/long", "line 1 of the list of keys DIR/long is over 4096 bytes"},
 		{"--key-list DIR/huge", "read the list of keys: DIR/huge is over 8388608 bytes"},
@@ -687,7 +687,7 @@ func TestDecodeAbandonedWithoutKey(t *testing.T) {
 	for key, want := range map[string]string{"": "ABANDONED NO_KEY NO_KEY", "another key": "NO_KEY NO_KEY NO_KEY", testKey: "ABANDONED PASS PASS"} {
 		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key}, "", "decode", file)
 		var statuses []string
-		for _, m := range regexp.MustCompile(`(?m)(ABANDONED|NO_KEY|PASS)( \(.*\))?$`).FindAllStringSubmatch(got.out, -1) {
+		for _, m := range regexp.MustCompile(`(?m)(ABANDONED|NO_KEY|PASS)(:.*| \(.*\))?$`).FindAllStringSubmatch(got.out, -1) {
 			statuses = append(statuses, m[1])
 		}
 		if strings.Join(statuses, " ") != want {

@@ -19,15 +19,13 @@ func (d *decoder) logConnection(t *tacacsStream) {
 	if t.recognized || !d.isExpected(t.ends) || !t.ends[0].IsValid() {
 		return
 	}
-	r := &sessionRecord{peer: t.peer(), server: t.server(), proxy: t.proxy}
+	r := new(sessionRecord)
+	t.identify(r, t.began)
 	if t.tls != nil {
 		if t.tls.keys == nil || t.tls.problem+t.tls.alert != "" {
 			return // reported by reportTLS
 		}
 		r.protection = protectionTLS
-	}
-	if dated(t.began) {
-		r.at = t.began
 	}
 	client, server := t.history.flags[max(t.clientEnd, 0)], t.history.flags[1-max(t.clientEnd, 0)]
 	switch {

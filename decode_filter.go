@@ -63,9 +63,11 @@ func nearestStatus(status string, known []string) string {
 
 // sessionStatuses returns all statuses of a line but numbers.
 func sessionStatuses() []string {
-	all := slices.Concat(authenStatusNames.known(), authorStatusNames.known(), acctStatusNames.known(), []string{
-		statusNoReply, statusNoKey, statusAbandoned, statusAbort, statusCut, statusMalformed, statusViolation, statusReset,
-		statusRefused, statusSYNOnly, statusOpenClose, statusNotTACACS})
+	all := []string{statusNoReply, statusNoKey, statusAbandoned, statusAbort, statusCut, statusMalformed, statusViolation,
+		statusReset, statusRefused, statusSYNOnly, statusOpenClose, statusNotTACACS}
+	for _, n := range [...]names{authenStatusNames, authorStatusNames, acctStatusNames} {
+		all = append(all, n.known()...)
+	}
 	slices.Sort(all)
 	return slices.Compact(all)
 }

@@ -96,7 +96,8 @@ func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSessi
 	}
 	s.stream, s.typ, s.kept = t, h.typ, size
 	s.key.client, s.key.index = t.client, -1
-	s.tracker.id, s.tracker.peer, s.tracker.server, s.tracker.proxy = h.sessionID, t.peer(), t.server(), t.proxy
+	s.tracker.id = h.sessionID
+	t.identify(&s.tracker.sessionRecord, time.Time{})
 	s.tracker.protection, s.tracker.singleConnect = protectionOf(h.flags, t.tls != nil), t.single
 	d.memory.used += sessionCost + size
 	t.sessions = append(t.sessions, s)
@@ -208,10 +209,7 @@ func (d *decoder) setStatus(s *decodeSession) {
 
 // logProblem prints what is wrong with a conversation. --summary only counts problems.
 func (d *decoder) logProblem(t *tacacsStream, at time.Time, r *sessionRecord) {
-	r.peer, r.server, r.proxy = t.peer(), t.server(), t.proxy
-	if dated(at) {
-		r.at = at
-	}
+	t.identify(r, at)
 	if d.summary == nil && d.filter.has(r) {
 		d.printer.print(r, len(r.problem))
 	}

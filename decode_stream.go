@@ -83,7 +83,13 @@ func (t *tacacsStream) peer() netip.AddrPort {
 	return t.ends[max(t.clientEnd, 0)]
 }
 
-func (t *tacacsStream) server() netip.AddrPort { return t.ends[1-max(t.clientEnd, 0)] }
+// identify sets the ends of a record, and its time if that is known.
+func (t *tacacsStream) identify(r *sessionRecord, at time.Time) {
+	r.peer, r.server, r.proxy = t.peer(), t.ends[1-max(t.clientEnd, 0)], t.proxy
+	if dated(at) {
+		r.at = at
+	}
+}
 
 // onData decodes the next bytes of one end.
 func (d *decoder) onData(t *tacacsStream, from int, at *frameRef, data []byte) {

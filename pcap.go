@@ -17,20 +17,17 @@ type capture func(f *frame) error
 // newCapture detects the format from the first bytes. It waits for them, and for the whole header of a pcap file. name is
 // for errors. secrets, if not nil, gets the lines of TLS key logs in a pcapng file; they are valid during the call only.
 func newCapture(r io.Reader, name string, payload *payloadFormat, secrets func(keyLog []byte)) (capture, error) {
-	in := newCaptureReader(r, name)
-	first, err := in.buf.Peek(4)
+	in, first, err := newCaptureReader(r, name)
 	if err == nil && string(first[:3]) == "\x1f\x8b\x08" {
 		unzipped, gzipErr := gzip.NewReader(in.buf)
 		if gzipErr != nil {
 			return nil, in.readError(gzipErr)
 		}
-		in = newCaptureReader(unzipped, name)
-		first, err = in.buf.Peek(4)
+		in, first, err = newCaptureReader(unzipped, name)
 	}
 	if err == nil && (string(first[:2]) == "\xff\xfe" || string(first[:2]) == "\xfe\xff") { // the mark of UTF-16
 		in.buf.Discard(2)
-		in = newCaptureReader(asciiReader{in.buf}, name)
-		first, err = in.buf.Peek(4)
+		in, first, err = newCaptureReader(asciiReader{in.buf}, name)
 	}
 	if err != nil && err != io.EOF {
 		return nil, in.readError(err)

@@ -105,8 +105,11 @@ type captureReader struct {
 	frames int           // that were read
 }
 
-func newCaptureReader(r io.Reader, name string) *captureReader {
-	return &captureReader{name: name, buf: bufio.NewReaderSize(r, maxFrame+1<<12)}
+// newCaptureReader also returns the first four bytes. They are fewer, and there is an error, if the input ends before.
+func newCaptureReader(r io.Reader, name string) (c *captureReader, first []byte, err error) {
+	c = &captureReader{name: name, buf: bufio.NewReaderSize(r, maxFrame+1<<12)}
+	first, err = c.buf.Peek(4)
+	return c, first, err
 }
 
 // errorf returns an error in the record that is being read.

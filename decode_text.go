@@ -33,11 +33,13 @@ func packetSender(packet []byte) (from int, ok bool) {
 // parseDumpHeading parses the line that -d prints above each packet. The fields of the header are its last words. It sets the
 // UNENCRYPTED flag, since the body follows in clear.
 func parseDumpHeading(words []string) (packet []byte, size int, ok bool) {
-	var names, values []string
-	for i := max(len(words)-12, 0); i+1 < len(words); i += 2 {
-		names, values = append(names, words[i]), append(values, words[i+1])
+	var names, values [6]string
+	if words = words[max(len(words)-12, 0):]; len(words) == 12 {
+		for i := range names {
+			names[i], values[i] = words[2*i], words[2*i+1]
+		}
 	}
-	if strings.Join(names, " ") != "version type seq_no flags session_id length" {
+	if strings.Join(names[:], " ") != "version type seq_no flags session_id length" {
 		return nil, 0, false
 	}
 	ok = true

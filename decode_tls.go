@@ -111,7 +111,7 @@ func (t *tlsConversation) readRecord(from int, at frameRef, data []byte) (rest [
 	}
 	n, ok := recordLength(data)
 	if !ok {
-		t.stop(from, "the "+endNames[from]+" does not send TLS")
+		t.stop(from, "the END does not send TLS")
 		return nil, false
 	}
 	if len(data) < n {
@@ -139,7 +139,7 @@ func (t *tlsConversation) addHandshake(from int, data []byte) {
 	for len(s.hello) >= 4 {
 		n := 4 + int(binary.BigEndian.Uint32(s.hello)&0xffffff)
 		if n > maxHandshake {
-			t.stop(from, fmt.Sprintf("handshake message of %d bytes from the %s", n, endNames[from]))
+			t.stop(from, fmt.Sprintf("handshake message of %d bytes from the END", n))
 			return
 		}
 		if len(s.hello) < n {
@@ -262,7 +262,7 @@ func (t *tlsConversation) open(r tlsRecord) bool {
 	case r.from == 0 && t.earlyData && s.key.seq == 0 && s.early+len(r.data) <= maxEarlyData:
 		s.early += len(r.data)
 	default:
-		t.stop(r.from, "the key log does not decrypt the records of the "+endNames[r.from])
+		t.stop(r.from, "the key log does not decrypt the records of the END")
 	}
 	return true
 }
@@ -281,7 +281,7 @@ func (t *tlsConversation) findRecord(from int, at frameRef, data []byte) (rest [
 		work := 2 * s.numbers() * (n + recordCost)
 		if t.keys.searchWork += work; t.keys.searchWork > maxSearchWork {
 			t.keys.searchWork -= work
-			t.stop(from, "missing bytes, and too much work to find the next record of the "+endNames[from])
+			t.stop(from, "missing bytes, and too much work to find the next record of the END")
 			return nil, false
 		}
 		plain, known := t.decrypt(from, data[:n])
@@ -295,7 +295,7 @@ func (t *tlsConversation) findRecord(from int, at frameRef, data []byte) (rest [
 			return data[n:], true
 		}
 		if s.attempts += 2 * s.numbers(); s.attempts > maxGapAttempts {
-			t.stop(from, "missing bytes, and no record of the "+endNames[from]+" after them can be decrypted")
+			t.stop(from, "missing bytes, and no record of the END after them can be decrypted")
 			return nil, false
 		}
 	}
@@ -395,12 +395,12 @@ func (t *tlsConversation) fail(problem string) {
 	t.waiting, t.waits, t.held = nil, [2]int{}, 0
 }
 
-// stop ends one direction with a problem. The other one goes on.
+// stop ends one direction with a problem, in which END is the name of the end. The other one goes on.
 func (t *tlsConversation) stop(from int, problem string) {
 	s := &t.directions[from]
 	*s = tlsDirection{over: true, sawHello: s.sawHello}
 	if t.secretMissing {
 		t.problem, t.secretMissing = "", false
 	}
-	t.problem = cmp.Or(t.problem, problem)
+	t.problem = cmp.Or(t.problem, strings.ReplaceAll(problem, "END", endNames[from]))
 }

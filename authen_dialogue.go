@@ -25,6 +25,7 @@ type authentication struct {
 	tried     []authenType           // the types of the sessions so far; the last one is under way
 	used      [authenRestart + 1]int // how many of the prepared answers the session has used, by status
 	answered  int                    // how many of answers
+	once      bool                   // the session has sent a new password, or an answer that may be a one-time code
 	typed     []string               // by the person, without echo
 	givenUser string                 // the answer to the last GETUSER
 	server    string                 // that sent the last reply
@@ -74,7 +75,7 @@ func (a *authentication) interactive() bool {
 	return a.typ() == authenASCII || a.fields.service == authenServiceEnable
 }
 
-func (a *authentication) repeatable() bool { return true }
+func (a *authentication) repeatable() bool { return !a.once }
 
 func (a *authentication) reply() message { return &a.response }
 
@@ -119,7 +120,7 @@ func (a *authentication) firstMessage(remAddr string) (message, error) {
 		}
 	}
 	clear(a.used[:])
-	a.answered = 0
+	a.answered, a.once = 0, false
 	a.start = authenStart{action: a.action, commonFields: a.fields}
 	typ := a.typ()
 	a.start.typ, a.start.remAddr = typ, remAddr
@@ -289,6 +290,7 @@ func (a *authentication) sendPrepared(r *reaction, text string) {
 // send answers the prompt of the last reply.
 func (a *authentication) send(r *reaction, text string) {
 	status := a.response.status
+	a.once = a.once || status != authenGetUser && (!a.repeated || a.answerAgain) && (!a.wantsPassword(status) || a.used[status] > 0)
 	if status == authenGetUser || a.used[status] < len(a.prepared(status)) {
 		a.used[status]++
 	}

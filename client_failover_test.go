@@ -82,6 +82,45 @@ func TestClientRecordIsSentOnce(t *testing.T) {
 	}
 }
 
+// TestClientPasswordIsSentOnce: what may have changed the password or may be a one-time code is not sent again after a reply
+// that cannot be used, or none. A password is.
+func TestClientPasswordIsSentOnce(t *testing.T) {
+	t.Parallel()
+	var all subtests
+	defer all.Wait()
+	const change, answers = "chpass u1 AT --new-password-file DIR/new", "authenticate u1 AT --answer 123456"
+	dir := writeFiles(t, map[string]string{"new": "new password"})
+	for _, tt := range []struct{ line, prompts, effect string }{
+		{change, "getdata", ""}, {change, "getdata getpass", "the password may be changed"}, {change, "getpass getpass", "the password may be changed"},
+		{answers, "getpass", ""}, {answers, "getpass getdata", "the login may have taken effect"}, {answers, "getdata", "the login may have taken effect"},
+		{"authenticate u1 AT", "getpass", ""}, {answers + " --answer-repeated", "password password", "the login may have taken effect"},
+	} {
+		for _, name := range []string{"garbled", "cut", "closed", "silent"} {
+			all.run(t, name == "silent", name+" "+tt.prompts+" "+tt.line, func(t *testing.T) {
+				script := func(c *fakeServerConn) {
+					for prompt := range strings.FieldsSeq(tt.prompts) {
+						if prompt == "password" {
+							c.Write(c.reply(c.readRequest(), &authenReply{status: authenGetPass, serverMsg: "Password:"}))
+							continue
+						}
+						c.act(prompt)
+					}
+					unusable[name](c, c.readRequest())
+				}
+				first, second := startFakeServer(t, script), startFakeServer(t, script)
+				line := split(tt.line+" --timeout 1", "AT", first.addr+","+second.addr, "DIR", dir)
+				got := runWith(t, secretsInEnv, "", line...)
+				if again := second.asked("u1") > 0; again == (tt.effect != "") || !again && !strings.Contains(got.err, "; "+tt.effect+", so it is not sent again\n") || got.code < 4 {
+					t.Errorf("sent to the second server: %t, got %+v", again, got)
+				}
+				if got = runWith(t, secretsInEnv, "", split(strings.Join(line, " "), ","+second.addr, "")...); !strings.Contains(got.err, choose(tt.effect == "", "", "; "+tt.effect+"\n")) {
+					t.Errorf("one server: got %+v", got)
+				}
+			})
+		}
+	}
+}
+
 // TestClientRecordAfterError: a record to which a server readably replies ERROR goes to the next one.
 func TestClientRecordAfterError(t *testing.T) {
 	t.Parallel()

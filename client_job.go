@@ -200,15 +200,28 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 		}
 		c.hintSkipped(j)
 	case noRetry:
-		if _, ok := c.nextTurn(j); ok && mayBeWritten(came) {
-			f := asFailure(j.err)
-			j.err = &failure{class: f.class, err: fmt.Errorf("%w; the record may be written, so it is not sent again", f.err), hint: f.hint}
-		}
 		if mayBeWritten(came) {
+			c.noteUnconfirmed(j)
 			c.hintSkipped(j)
 		}
 	}
 	return false
+}
+
+// noteUnconfirmed adds to the error of a request that may be carried out, and is not sent again, what it may have done.
+func (c *client) noteUnconfirmed(j *job) {
+	f, text := *asFailure(j.err), ""
+	switch a, ok := j.request.(*authentication); {
+	case ok && a.action == authenChPass:
+		f.hint, text = "log in with the new password to see whether it was changed", "; the password may be changed"
+	case ok:
+		text = "; the login may have taken effect"
+	}
+	if _, more := c.nextTurn(j); more {
+		text = cmp.Or(text, "; the record may be written") + ", so it is not sent again"
+	}
+	f.err = fmt.Errorf("%w%s", f.err, text)
+	j.err = &f
 }
 
 // hintSkipped adds to the hint of a failed job the servers in the clear that it did not go to.

@@ -64,8 +64,8 @@ const (
 // same server once more, over a new connection. After an ERROR or a failure the next server is asked, but not after a
 // verdict (section 4.4). A reply that broke the UNENCRYPTED rule counts as a verdict (section 10.5.2).
 //
-// A record, which is not repeatable, could be written twice. Once some of it was sent it is not sent again, unless the
-// server replied ERROR.
+// A record, which is not repeatable, could be written twice, and a new password or a one-time code be refused the second
+// time. Once some of it was sent it is not sent again, unless the server replied ERROR.
 func retryAfter(came outcome, repeatable, reused bool) retry {
 	switch came {
 	case outcomeDecided, outcomeFlagViolation:

@@ -194,30 +194,35 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 	s.conn.proveKey()
 	s.redact(c.fields)
 	if s.received = *h; h.version != s.sent.version && !s.conn.client.forwards {
-		f := s.mismatch("version", h.version, s.sent.version)
-		if s.tookEffect(reply) {
-			f = f.withHint("do not send it again: the server replied with success; report the minor version to its vendor (RFC 8907 section 5.4.1)")
-			return &attemptError{f, outcomeDecided}
+		came, hint := s.effectOf(reply), "report this to the server's vendor: RFC 8907 section 5.4.1 defines the minor version of this type"
+		if came == outcomeDecided {
+			hint = "do not send it again: the server replied with success; report the minor version to its vendor (RFC 8907 section 5.4.1)"
 		}
-		f = f.withHint("report this to the server's vendor: RFC 8907 section 5.4.1 defines the minor version of this type")
-		if m, ok := reply.(*acctReply); ok && m.status == acctError {
-			return &attemptError{f, outcomeError}
-		}
-		return f
+		return &attemptError{s.mismatch("version", h.version, s.sent.version).withHint("%s", hint), came}
 	}
 	return nil
 }
 
-// tookEffect reports whether a reply confirms a record or a password change, which another server must not get too.
-func (s *session) tookEffect(reply message) bool {
+// effectOf returns the outcome of a reply with the wrong version: another server must not get a record or a password change
+// that it confirms, but may get one that it refuses.
+func (s *session) effectOf(reply message) outcome {
 	switch m := reply.(type) {
 	case *acctReply:
-		return m.status == acctSuccess
+		switch m.status {
+		case acctSuccess:
+			return outcomeDecided
+		case acctError:
+			return outcomeError
+		}
 	case *authenReply:
-		a, ok := s.request.(*authentication)
-		return ok && a.action == authenChPass && m.status == authenPass
+		switch a, ok := s.request.(*authentication); {
+		case m.status == authenPass && ok && a.action == authenChPass:
+			return outcomeDecided
+		case m.status == authenFail, m.status == authenError:
+			return outcomeError
+		}
 	}
-	return false
+	return outcomeUnreadable
 }
 
 var errNotTACACS = errors.New("is not TACACS+")

@@ -36,7 +36,7 @@ type client struct {
 	sendProxy     bool          // begin connections with a PROXY header
 	dump          *dumper
 	forwards      bool      // replies are for somebody else: they keep what they repeat of our secrets, and their minor version
-	proven        *sync.Map // names of the servers whose replies the key fits
+	proven        *sync.Map // of keyProof, for hints
 	dead          *deadServers
 	stats         statsByServer // by the name of the server; nil counts nothing
 }
@@ -104,7 +104,7 @@ type serverConn struct {
 	process       *proxyProcess // that the connection is by; nil for none
 	stopWatch     func()        // stops watching the context
 	answered      int           // replies that were read
-	readable      bool          // one of them could be decoded, so the key is right
+	proven        uint8         // bits for the types of those that could be decoded, so that the key is right, and 1 for any
 	established   bool          // the server agreed to single-connection mode (section 4.3)
 	noNewSessions bool
 	idleSince     time.Time // when the last session on it ended

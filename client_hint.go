@@ -24,20 +24,28 @@ func (l *serverConn) localAddr() string {
 	return addrPortOf(l.conn.LocalAddr()).Addr().String()
 }
 
-// proveKey records that a reply fits the key.
-func (l *serverConn) proveKey() {
-	if !l.readable && l.client.proven != nil {
-		l.client.proven.Store(l.server.host, true)
-	}
-	l.readable = true
+// A keyProof is a server at an address, a reply of which fitted the key.
+type keyProof struct {
+	server, address string
+	typ             packetType // of the reply; 0 for any
 }
 
-// keyProven reports whether a reply of the server fitted the key, on this connection or on one before.
-func (l *serverConn) keyProven() bool {
-	if l.readable || l.client.proven == nil {
-		return l.readable
+// proveKey records that a reply of a type fits the key.
+func (l *serverConn) proveKey(typ packetType) {
+	if l.proven>>typ&1 == 0 && l.client.proven != nil {
+		l.client.proven.Store(keyProof{l.server.name, l.address, 0}, true)
+		l.client.proven.Store(keyProof{l.server.name, l.address, typ}, true)
 	}
-	_, proven := l.client.proven.Load(l.server.host)
+	l.proven |= 1 | 1<<typ
+}
+
+// keyProven reports whether a reply of a type, or of any if it is 0, fitted the key, on this connection or on one before to
+// the same address.
+func (l *serverConn) keyProven(typ packetType) bool {
+	if l.proven>>typ&1 != 0 || l.client.proven == nil {
+		return l.proven>>typ&1 != 0
+	}
+	_, proven := l.client.proven.Load(keyProof{l.server.name, l.address, typ})
 	return proven
 }
 
@@ -66,7 +74,7 @@ func otherTLSPort(srv *server) string {
 // closedHint returns the hint for a connection that the server closed without a reply.
 func (l *serverConn) closedHint() string {
 	switch {
-	case l.keyProven():
+	case l.keyProven(0):
 		return "see the server's log: it has answered before, so its client entry and the key are right"
 	case l.expectsTLS():
 		return fmt.Sprintf("add --tls: port %d is for TLS", l.server.port)
@@ -81,7 +89,7 @@ func (l *serverConn) closedHint() string {
 // silentHint returns the hint for a server that sent no reply in time.
 func (l *serverConn) silentHint() string {
 	switch {
-	case l.keyProven():
+	case l.keyProven(0):
 		return "try a longer --timeout: it has answered before, so its back end (LDAP, AD) may be slow"
 	case l.expectsTLS():
 		return fmt.Sprintf("add --tls: port %d is for TLS", l.server.port)

@@ -42,7 +42,22 @@ func TestHintFollowsFromReply(t *testing.T) {
 		{"empty body after a prompt", "authenticate alice AT", func(c *fakeServerConn) {
 			c.act("getpass")
 			c.Write(c.reply(c.readRequest(), getPass, empty)[:headerLen])
-		}, 3, `AT answers with an empty body`, `the server does not do authentication \(RFC 8907 section 3\.6\)`},
+		}, 3, `AT answers with an empty body`, `see the server's log: it has answered before, so it does authentication`},
+		{"empty body after a prompt, without a key", "authenticate alice AT --unencrypted", func(c *fakeServerConn) {
+			c.act("getpass")
+			c.Write(c.reply(c.readRequest(), getPass, empty)[:headerLen])
+		}, 3, `AT answers with an empty body`, `see the server's log: it has answered before, so it does authentication`},
+		{"empty body on the next connection", "check alice AT", onSecond(func(c *fakeServerConn, q *fakeRequest) { c.Write(c.reply(q, getPass, empty)[:headerLen]) }),
+			3, `.*AT answers with an empty body`, `see the server's log: it has answered before, so it does authentication`},
+		{"empty body to another type", "check alice AT --cmd reload", func(c *fakeServerConn) {
+			q := c.readRequest()
+			if q.typ == typeAuthor {
+				c.Write(c.reply(q, getPass, empty)[:headerLen])
+			}
+			c.Write(c.grantReply(q))
+		}, 3, `.*AT answers with an empty body`, `the server does not do authorization \(RFC 8907 section 3\.6\)`},
+		{"unreadable on the next connection", "check alice AT", onSecond(func(c *fakeServerConn, q *fakeRequest) { c.Write(c.replyWith(q, "\x02\x00\x00\x03\x00\x00no")) }),
+			5, `.*the reply of AT cannot be read with this key \(lengths do not add up\)`, `report this to the server's vendor, unless its key was changed: an earlier reply fits this key`},
 		{"surplus bytes", "authenticate alice AT --key-file DIR/test --key-file DIR/other", func(c *fakeServerConn) {
 			c.Write(c.replyWith(c.readRequest(), "\x02\x00\x00\x02\x00\x00noSURPLUS"))
 		}, 5, `the reply of AT is malformed, or the key is wrong \(7 bytes after the last field\)`, `report this to the server's vendor: but for these bytes the key of \S+/test fits`},
@@ -69,12 +84,7 @@ func TestHintFollowsFromReply(t *testing.T) {
 			4, `no reply from AT within 300ms`, `check the key .*`},
 		{"silent after a prompt", "authenticate alice AT --timeout 300ms", func(c *fakeServerConn) { c.act("getpass"); c.readRequests(2) },
 			4, `no reply from AT within 300ms`, `try a longer --timeout: it has answered before, so its back end \(LDAP, AD\) may be slow`},
-		{"silent on the next connection", "check alice AT --timeout 500ms", func(c *fakeServerConn) {
-			if q := c.readRequest(); c.number == 1 {
-				c.Write(c.grantReply(q))
-			}
-			c.readRequest()
-		}, 4, `.*no reply from AT within 500ms`, `try a longer --timeout: it has answered before, so its back end \(LDAP, AD\) may be slow`},
+		{"silent on the next connection", "check alice AT --timeout 500ms", onSecond(func(c *fakeServerConn, _ *fakeRequest) { c.readRequest() }), 4, `.*no reply from AT within 500ms`, `try a longer --timeout: it has answered before, so its back end \(LDAP, AD\) may be slow`},
 		{"silent without a key", "authenticate alice AT --timeout 300ms --unencrypted", func(c *fakeServerConn) { c.in.ReadByte(); time.Sleep(time.Second) },
 			4, `no reply from AT within 300ms`, `check whether the server has a key for this client .*`},
 		{"closed", "authenticate alice AT", func(c *fakeServerConn) { c.readRequest() },
@@ -107,6 +117,17 @@ func TestHintFollowsFromReply(t *testing.T) {
 			text = strings.TrimPrefix(text, "tacacs_plus: warning: --unencrypted: nothing is secret\n")
 			runResult{code: got.code, err: text}.check(t, tt.code, ``, want)
 		})
+	}
+}
+
+// onSecond returns a script that grants the first request of the first connection and replies in this way to that of others.
+func onSecond(reply func(c *fakeServerConn, q *fakeRequest)) func(c *fakeServerConn) {
+	return func(c *fakeServerConn) {
+		if q := c.readRequest(); c.number == 1 {
+			c.Write(c.grantReply(q))
+		} else {
+			reply(c, q)
+		}
 	}
 }
 
@@ -155,15 +176,17 @@ func TestHintTLSPort(t *testing.T) {
 		if got := l.closedHint(); !strings.HasPrefix(got, tt.closed) {
 			t.Errorf("closed port %d, TLS %t: the hint is %q, want %q", tt.port, tt.tls, got, tt.closed)
 		}
-		l.proveKey()
+		l.proveKey(typeAuthen)
 		if got := l.silentHint(); !strings.Contains(got, "it has answered before") || strings.Contains(got, "key") {
 			t.Errorf("silent after a reply: the hint is %q", got)
 		}
-		if later := (&serverConn{client: l.client, server: newServer("tac1", 4949)}); !later.keyProven() {
-			t.Error("a later connection to the server does not know that the key is right")
+		if later := (&serverConn{client: l.client, server: l.server}); !later.keyProven(0) || !later.keyProven(typeAuthen) || later.keyProven(typeAcct) {
+			t.Error("a later connection to the server does not know that the key is right, and for which type")
 		}
-		if other := (&serverConn{client: l.client, server: newServer("tac2", tt.port)}); other.keyProven() {
-			t.Error("a reply of one server proves the key of another")
+		for _, other := range []serverConn{{server: newServer("tac2", tt.port)}, {server: newServer("tac1", 4949)}, {server: l.server, address: "192.0.2.2:49"}} {
+			if other.client = l.client; other.keyProven(0) {
+				t.Errorf("a reply of one server proves the key of another: %s %s", &other.server, other.address)
+			}
 		}
 	}
 }

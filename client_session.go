@@ -161,7 +161,10 @@ func (s *session) checkReplyHeader(h *header) error {
 // (section 3.6). Some servers answer so to a packet that does not fit their key, and no key can be tried on it.
 func (s *session) emptyBody(typ packetType) *failure {
 	f := failf(classServer, "%s answers with an empty body", &s.conn.server)
-	if s.conn.cleartext || s.conn.keyProven() {
+	switch {
+	case s.conn.keyProven(typ):
+		return f.withHint("see the server's log: it has answered before, so it does %s", typ)
+	case s.conn.cleartext, s.conn.keyProven(0):
 		return f.withHint("the server does not do %s (RFC 8907 section 3.6)", typ)
 	}
 	hint := fmt.Sprintf("either the server does not do %s (RFC 8907 section 3.6), or its key for the address %s differs", typ, s.conn.localAddr())
@@ -191,7 +194,7 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 	if err := c.decode(body, reply); err != nil {
 		return s.unreadable(h, body, reply)
 	}
-	s.conn.proveKey()
+	s.conn.proveKey(h.typ)
 	s.redact(c.fields)
 	if s.received = *h; h.version != s.sent.version && !s.conn.client.forwards {
 		came, hint := s.effectOf(reply), "report this to the server's vendor: RFC 8907 section 5.4.1 defines the minor version of this type"
@@ -285,8 +288,10 @@ func (s *session) unreadable(h *header, body []byte, reply message) error {
 		}
 	}
 	switch {
-	case s.conn.readable:
+	case s.conn.proven != 0:
 		return f.withHint("report this to the server's vendor: an earlier reply fits this key")
+	case s.conn.keyProven(0):
+		return f.withHint("report this to the server's vendor, unless its key was changed: an earlier reply fits this key")
 	case surplus > 0:
 		return failf(classProtocol, "the reply of %s is malformed, or the key is wrong (%s after the last field)", srv, howMany(surplus, "byte")).
 			withHint("report this to the server's vendor: but for these bytes the key of %s fits", near)

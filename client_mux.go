@@ -23,7 +23,8 @@ type mux struct {
 
 	inFlight queue[job] // in the order of their start, which is that of their deadlines
 	byID     map[uint32]*job
-	dead     error // why the connection is over
+	dead     error  // why the connection is over
+	stray    header // of the last reply that no session waited for
 
 	// unanswered is how many bytes of requests have no reply yet. They must fit the socket buffers, or both sides
 	// could wait in a write and neither read.
@@ -209,6 +210,7 @@ func (m *mux) read() (*job, error) {
 	defer m.in.Discard(len(b))
 	j := m.byID[h.sessionID]
 	if j == nil {
+		m.stray = h
 		return nil, nil // no session waits for it: it must be ignored
 	}
 	m.remove(j)
@@ -236,8 +238,13 @@ func (m *mux) abandon(j *job, err error) *job {
 	j.session.written = m.writes > j.writesBefore // perhaps in part
 	var explained *failure
 	switch j.err = err; {
-	case !errors.As(err, &explained):
+	case !errors.As(err, &explained) && m.conn.answered > 0:
 		j.err = j.session.ioFailure("read the reply of", 0, err)
+	case !errors.As(err, &explained) && m.stray.typ == 0: // what is left is the start of its reply
+		j.err = j.session.ioFailure("read the reply of", m.in.Buffered(), err)
+	case !errors.As(err, &explained):
+		j.session.onReply()
+		j.err = j.session.checkReplyHeader(&m.stray) // with the wrong session_id
 	case !j.session.written && outcomeOf(err) == outcomeUnreadable:
 		j.err = &attemptError{explained, outcomeNotSent}
 	}

@@ -432,6 +432,40 @@ func TestMuxFewBytesOfAnotherService(t *testing.T) {
 	}
 }
 
+// TestMuxFirstReply: a first reply that is cut, or has the wrong session_id, is reported as that, also over TLS.
+func TestMuxFirstReply(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		change func(h *header)
+		size   int
+		code   exitCode
+		want   string
+	}{
+		{"cut in the header", func(*header) {}, 5, 4, "closed the connection in the middle of its reply, after 5 bytes"},
+		{"cut after the header", func(*header) {}, headerLen, 4, "closed the connection in the middle of its reply, after 12 bytes"},
+		{"cut in the body", func(*header) {}, headerLen + 2, 4, "closed the connection in the middle of its reply, after 14 bytes"},
+		{"wrong session_id", func(h *header) { h.sessionID ^= 1 }, headerLen + 6, 5, " has session_id "},
+	} {
+		secure, file := secureServer(t)
+		script := func(c *fakeServerConn) {
+			q := c.readRequest()
+			c.Write(c.reply(q, &authenReply{status: authenPass}, tt.change)[:tt.size])
+		}
+		clear, overTLS := startFakeServer(t, script), startFakeServerOn(t, secure, script)
+		for _, line := range []string{"authenticate alice tcp://CLEAR -t pap --json", "batch tcp://CLEAR", "authenticate alice tls://TLS -t pap --json --cacert CA", "batch tls://TLS --cacert CA"} {
+			env := map[string]string{"TACACS_PLUS_PWD": testPassword}
+			if strings.Contains(line, "CLEAR") {
+				env["TACACS_PLUS_KEY"] = testKey
+			}
+			got := runWith(t, env, requests(1, papLine), split(line, "CLEAR", clear.addr, "TLS", overTLS.addr, "CA", file)...)
+			if list := answers(t, got.out); len(list) != 1 || list[0].ExitCode != tt.code || !strings.Contains(list[0].Error.Message, tt.want) || list[0].Error.Hint == "" != (tt.code == 4) {
+				t.Errorf("%s, %s: got %+v", tt.name, line, got)
+			}
+		}
+	}
+}
+
 // TestMuxInterrupted interrupts requests in flight: on one connection, on one each, and before the first
 // reply. Each gets its answer, and the exit code is 130.
 func TestMuxInterrupted(t *testing.T) {

@@ -304,7 +304,7 @@ func (s *session) unreadable(h *header, body []byte, reply message) error {
 // be repeated on another connection.
 func (s *session) ioFailure(what string, n int, err error) error {
 	closed, late := isClosed(err), errors.Is(err, os.ErrDeadlineExceeded)
-	f := cmp.Or(s.conn.process.failed(), tlsReadFailure(&s.conn.server, s.conn.facts, s.conn.answered, err))
+	f := cmp.Or(s.conn.process.failed(), tlsReadFailure(&s.conn.server, s.conn.facts, s.conn.answered+n, err))
 	switch {
 	case f != nil:
 	case closed && n > 0:

@@ -264,9 +264,9 @@ func (t *tlsFacts) refusalHint(sent string) string {
 }
 
 // tlsReadFailure returns an error for the first read after a handshake that succeeded, or nil for any other read: in TLS
-// 1.3 only that read shows that the server refuses the client's certificate.
-func tlsReadFailure(srv *server, facts *tlsFacts, answered int, err error) *failure {
-	if facts == nil || answered > 0 {
+// 1.3 only that read shows that the server refuses the client's certificate. received is how much came before.
+func tlsReadFailure(srv *server, facts *tlsFacts, received int, err error) *failure {
+	if facts == nil || received > 0 {
 		return nil
 	}
 	if isAlert(err) {

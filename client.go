@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -353,7 +354,7 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 	if addrs[0], err = netip.ParseAddr(srv.host); err != nil {
 		began := time.Now()
 		c.dump.event("resolving %s", srv.host)
-		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", srv.host)
+		addrs, err = c.lookup(ctx, srv.host)
 		took.resolve = time.Since(began)
 	}
 	if err != nil {
@@ -361,8 +362,9 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 		if lacksDescriptors() {
 			return nil, failf(classLocal, "resolve %s: %w", srv.host, syscall.EMFILE).withHint(hintOpenFiles)
 		}
+		what := choose(isNotFound(err), "name", "name servers of this host")
 		return nil, c.orSwapped(ctx, &srv, failf(classNetwork, "resolve %s: %w", srv.host, cause(err)).
-			withHint("check the name, or give the server's address"), err)
+			withHint("check the %s, or give the server's address", what), err)
 	}
 	for i, a := range addrs {
 		addrs[i] = a.Unmap()
@@ -375,4 +377,21 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 			withHint("check %s, which restricts the address family", c.familyOption())
 	}
 	return addrs, nil
+}
+
+// lookup returns the addresses of a name. It does not wait for those of a family that the options exclude, unless there are
+// no others: they show that the name exists.
+func (c *client) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	family := strings.TrimPrefix(c.network, "tcp")
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip"+family, name)
+	if _, other := errors.AsType[*net.AddrError](err); family != "" && (other || isNotFound(err)) {
+		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	}
+	return addrs, err
+}
+
+// isNotFound reports whether a lookup failed since the name does not exist.
+func isNotFound(err error) bool {
+	lookup, ok := errors.AsType[*net.DNSError](err)
+	return ok && lookup.IsNotFound
 }

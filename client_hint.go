@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -116,17 +115,16 @@ func (c *client) refusedHint(srv *server) string {
 
 // orSwapped replaces the hint of a server that cannot be reached, because of err, if USER and HOST may be swapped.
 func (c *client) orSwapped(ctx context.Context, srv *server, f *failure, err error) error {
-	var lookup *net.DNSError
 	switch {
 	case isAddr(srv.host):
 		return f
 	case looksLikeServer(c.user), strings.Contains(c.user, ","):
 		return f.withHint("swap USER and HOST: %s looks like the server", escape(c.user))
-	case c.user == "", !errors.As(err, &lookup), !lookup.IsNotFound:
+	case c.user == "", !isNotFound(err):
 		return f
 	}
 	// HOST is no name of a host, but USER may be one.
-	if _, err := net.DefaultResolver.LookupNetIP(ctx, "ip", c.user); err != nil {
+	if _, err := c.lookup(ctx, c.user); err != nil {
 		return f
 	}
 	return f.withHint("swap USER and HOST: %s is the name of a host, and %s is not", escape(c.user), srv.host)

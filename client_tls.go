@@ -162,6 +162,9 @@ func tlsFailure(srv *server, text, hint string) *failure {
 func handshakeFailure(srv *server, timeout time.Duration, facts *tlsFacts, err error) error {
 	var record tls.RecordHeaderError
 	var refused *tls.CertificateVerificationError
+	if file, ok := errors.AsType[*os.PathError](err); ok {
+		return writeError("key log", file)
+	}
 	text, hint := cause(err).Error(), ""
 	switch {
 	case errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion:

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -528,6 +529,16 @@ func TestTLSKeyLog(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
+	if runtime.GOOS != "linux" {
+		return // only Linux has /dev/full
+	}
+	for _, line := range []string{"authorize alice AT,AT", "check AT"} {
+		got := s.ask(t, line+" --tls --keylog /dev/full --json --cacert "+filepath.Join(dir, "ca.pem"))
+		if !strings.Contains(got.out, `"class":"local","message":"write the key log: write /dev/full: no space left on device"`) || strings.Contains(got.out, "attempts") || got.code != classLocal.exit() {
+			t.Errorf("full disk, %s: got %+v", line, got)
+		}
+	}
+	s.ask(t, "check AT --nagios --tls --keylog /dev/full --cacert "+filepath.Join(dir, "ca.pem")).check(t, nagiosUnknown, `TACACS\+ UNKNOWN: .*\n`, ``)
 }
 
 // TestTLSClearPortAnswers: a port without TLS answers the ClientHello with TACACS+, with another protocol, or

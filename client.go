@@ -384,7 +384,7 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 func (c *client) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	family := strings.TrimPrefix(c.network, "tcp")
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip"+family, name)
-	if _, other := errors.AsType[*net.AddrError](err); family != "" && (other || isNotFound(err)) {
+	if family != "" && err != nil {
 		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	}
 	return addrs, err

@@ -23,17 +23,16 @@ func (l *serverConn) localAddr() string {
 	return addrPortOf(l.conn.LocalAddr()).Addr().String()
 }
 
-// A keyProof is a server at an address, a reply of which fitted the key.
-type keyProof struct {
-	server, address string
-	typ             packetType // of the reply; 0 for any
+// keyProof returns the key in client.proven for replies of a type from the server at its address.
+func (l *serverConn) keyProof(typ packetType) string {
+	return l.server.name + " " + l.address + " " + typ.String()
 }
 
 // proveKey records that a reply of a type fits the key.
 func (l *serverConn) proveKey(typ packetType) {
 	if l.proven>>typ&1 == 0 && l.client.proven != nil {
-		l.client.proven.Store(keyProof{l.server.name, l.address, 0}, true)
-		l.client.proven.Store(keyProof{l.server.name, l.address, typ}, true)
+		l.client.proven.Store(l.keyProof(0), true)
+		l.client.proven.Store(l.keyProof(typ), true)
 	}
 	l.proven |= 1 | 1<<typ
 }
@@ -41,10 +40,10 @@ func (l *serverConn) proveKey(typ packetType) {
 // keyProven reports whether a reply of a type, or of any if it is 0, fitted the key, on this connection or on one before to
 // the same address.
 func (l *serverConn) keyProven(typ packetType) bool {
-	if l.proven>>typ&1 != 0 || l.client.proven == nil {
-		return l.proven>>typ&1 != 0
+	proven := l.proven>>typ&1 != 0
+	if !proven && l.client.proven != nil {
+		_, proven = l.client.proven.Load(l.keyProof(typ))
 	}
-	_, proven := l.client.proven.Load(keyProof{l.server.name, l.address, typ})
 	return proven
 }
 
@@ -68,6 +67,11 @@ func otherTLSPort(srv *server) string {
 		return ""
 	}
 	return fmt.Sprintf("; TLS has port %d, and %d on Cisco ISE", portTLS, portTLSISE)
+}
+
+// portHint returns the hint for a server without TLS on a port for TLS.
+func (l *serverConn) portHint() string {
+	return fmt.Sprintf("add --tls: port %d is for TLS", l.server.port)
 }
 
 // closedHint returns the hint for a connection that the server closed without a reply.
@@ -147,7 +151,8 @@ func (c *client) connectFailure(srv *server, addrs []netip.Addr, limit time.Dura
 	f := failf(classNetwork, "connect to %s: %w", with, cause(err))
 	switch {
 	case lacksResources(err):
-		return failf(classLocal, "connect to %s: %w", with, cause(err)).withHint(hintOpenFiles)
+		f.class, f.hint = classLocal, hintOpenFiles
+		return f
 	case isErrno(err, syscall.ECONNREFUSED, 10061):
 		return failf(classNetwork, "connect to %s: connection refused", with).withHint("%s", c.refusedHint(srv))
 	case errors.As(err, &timeout) && timeout.Timeout():

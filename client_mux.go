@@ -237,14 +237,14 @@ func (m *mux) abandon(j *job, err error) *job {
 	m.remove(j)
 	j.session.written = m.writes > j.writesBefore // perhaps in part
 	var explained *failure
+	known := errors.As(err, &explained)
 	switch j.err = err; {
-	case !errors.As(err, &explained) && m.conn.answered > 0:
-		j.err = j.session.ioFailure("read the reply of", 0, err)
-	case !errors.As(err, &explained) && m.stray.typ == 0: // what is left is the start of its reply
-		j.err = j.session.ioFailure("read the reply of", m.in.Buffered(), err)
-	case !errors.As(err, &explained):
+	case !known && m.conn.answered == 0 && m.stray.typ != 0:
 		j.session.onReply()
 		j.err = j.session.checkReplyHeader(&m.stray) // with the wrong session_id
+	case !known:
+		part := choose(m.conn.answered == 0, m.in.Buffered(), 0) // of its reply
+		j.err = j.session.ioFailure("read the reply of", part, err)
 	case !j.session.written && outcomeOf(err) == outcomeUnreadable:
 		j.err = &attemptError{explained, outcomeNotSent}
 	}

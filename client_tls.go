@@ -162,7 +162,8 @@ func tlsFailure(srv *server, text, hint string) *failure {
 func handshakeFailure(srv *server, timeout time.Duration, facts *tlsFacts, err error) error {
 	var record tls.RecordHeaderError
 	var refused *tls.CertificateVerificationError
-	if file, ok := errors.AsType[*os.PathError](err); ok {
+	var file *os.PathError
+	if errors.As(err, &file) {
 		return writeError("key log", file)
 	}
 	text, hint := cause(err).Error(), ""

@@ -160,10 +160,9 @@ func (a *authentication) on(server string) (r reaction) {
 	case authenGetData, authenGetUser, authenGetPass:
 		a.onPrompt(&r)
 	case authenFail:
-		if givesReason(a.response.serverMsg) {
-			break
+		if !givesReason(cmp.Or(oneLine(a.response.serverMsg), a.response.data)) {
+			r.verdict.hint = "see the server's log: account, password, device policy and time rules look the same from here"
 		}
-		r.verdict.hint = "see the server's log: account, password, device policy and time rules look the same from here"
 	case authenFollow:
 		r.verdict.hint = followHint(a.response.data)
 	case authenRestart:

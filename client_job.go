@@ -159,7 +159,7 @@ func (j *job) recordEnd(conn *serverConn, now time.Time) {
 
 // answeredError returns the failure for an ERROR, with the reason that the server gave, or else a hint.
 func answeredError(srv *server, res *result) error {
-	if reason := oneLine(cmp.Or(res.ServerMsg, res.Data)); reason != "" {
+	if reason := res.message(); reason != "" {
 		return failf(classServer, "%s answered ERROR: %s", srv, reason)
 	}
 	return failf(classServer, "%s answered ERROR", srv).
@@ -210,33 +210,28 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 
 // noteUnconfirmed adds to the error of a request that may be carried out, and is not sent again, what it may have done.
 func (c *client) noteUnconfirmed(j *job) {
-	f, text := *asFailure(j.err), ""
+	f, text := *asFailure(j.err), "record may be written"
+	_, more := c.nextTurn(j)
 	switch a, ok := j.request.(*authentication); {
 	case ok && a.action == authenChPass:
-		f.hint, text = "log in with the new password to see whether it was changed", "; the password may be changed"
+		f.hint, text = "log in with the new password to see whether it was changed", "password may be changed"
 	case ok:
-		text = "; the login may have taken effect"
+		text = "login may have taken effect"
+	case !more:
+		return
 	}
-	if _, more := c.nextTurn(j); more {
-		text = cmp.Or(text, "; the record may be written") + ", so it is not sent again"
+	if more {
+		text += ", so it is not sent again"
 	}
-	f.err = fmt.Errorf("%w%s", f.err, text)
+	f.err = fmt.Errorf("%w; the %s", f.err, text)
 	j.err = &f
 }
 
 // hintSkipped adds to the hint of a failed job the servers in the clear that it did not go to.
 func (c *client) hintSkipped(j *job) {
-	first := slices.IndexFunc(j.order, func(s server) bool { return s.tls })
-	if !j.server().tls {
-		return
-	}
-	skipped := slices.Clone(c.skipped)
-	for i := range j.order[first:] { // one that was dead stands there too
-		if srv := &j.order[first+i]; !srv.tls {
-			skipped = append(skipped, srv.name)
-		}
-	}
-	if len(skipped) == 0 {
+	_, skipped := splitFallback(j.order) // in which dead servers come last
+	skipped = append(skipped, c.skipped...)
+	if !j.server().tls || len(skipped) == 0 {
 		return
 	}
 	f := *asFailure(j.err)

@@ -118,7 +118,7 @@ func rowVerdict(l *requestLine) (word, reason string) {
 	case l.job.err != nil:
 		return "error", oneLine(asFailure(l.job.err).Error())
 	case l.job.res.class == classDenied:
-		reason = oneLine(l.job.res.ServerMsg)
+		reason = l.job.res.message()
 	}
 	return l.job.res.Status, reason
 }

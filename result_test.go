@@ -316,6 +316,16 @@ tls: TLS 1.3 C G resumed NOT VERIFIED
 				`"tls":{"version":"TLS 1.3","cipher_suite":"C","group":"G","resumed":true,"verified":false,"server_name":""}}`,
 		},
 		{
+			name: "FAIL with its reason in data",
+			res:  result{Command: "authorize", Status: "FAIL", ExitCode: 1, ServerMsg: " \n", Data: "rule 7"},
+			line: "FAIL: rule 7\n",
+			block: `
+status: FAIL
+data: rule 7
+`,
+			json: `{"command":"authorize","status":"FAIL","granted":false,"exit_code":1,"server_msg":" \n","data":"rule 7"}`,
+		},
+		{
 			name: "a record with a message",
 			res:  result{Command: "account", Status: "ERROR", ExitCode: 3, ServerMsg: "disk full\n", TaskID: "7\n"},
 			line: `ERROR: disk full task_id=7\n` + "\n",

@@ -108,7 +108,7 @@ func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
 	if b = appendWords(b, false, r.status); verbose {
 		b = appendWords(b, true, r.response...)
 	}
-	if text := oneLine(cmp.Or(r.reason, r.serverMsg, r.data)); text != "" {
+	if text := oneLine(cmp.Or(r.reason, strings.TrimSpace(r.serverMsg), r.data)); text != "" {
 		b = append(append(b, ": "...), text...)
 	}
 	if r.took > 0 {

@@ -216,6 +216,8 @@ func TestSessionLogTracker(t *testing.T) {
 	}{
 		{"a login", typeAuthen, 1, []sent{{0, start("alice")}, {3, verdict}},
 			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login PASS: hello (3.0 ms) 3ms"},
+		{"an ERROR with blanks as its message", typeAuthen, 1, []sent{{0, start("alice")}, {3, &authenReply{status: authenError, serverMsg: " \n", data: "no LDAP"}}},
+			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login ERROR: no LDAP (3.0 ms) 3ms"},
 		{"a dialogue: the time of the person is not counted", typeAuthen, 1, []sent{{0, start("alice")}, {2, prompt(authenGetPass)}, {500, answerWith("secret")}, {503, verdict}},
 			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login PASS: hello (5.0 ms) 503ms"},
 		{"the name in a CONTINUE", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, answerWith("bob")}, {4, prompt(authenGetPass)}, {5, answerWith("secret")}, {6, verdict}},

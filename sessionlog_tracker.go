@@ -229,7 +229,7 @@ func (o *sessionTracker) reply(h *header, m message) (over bool) {
 // decided sets the server's verdict. The data of an ERROR may be all that explains it.
 func (o *sessionTracker) decided(s status, serverMsg, data string) {
 	o.status, o.serverMsg, o.verdict = s.String(), o.redacted(serverMsg), true
-	if s.class() == classServer && serverMsg == "" {
+	if s.class() == classServer && strings.TrimSpace(serverMsg) == "" {
 		o.data = o.redacted(data)
 	}
 }

@@ -69,11 +69,6 @@ func otherTLSPort(srv *server) string {
 	return fmt.Sprintf("; TLS has port %d, and %d on Cisco ISE", portTLS, portTLSISE)
 }
 
-// portHint returns the hint for a server without TLS on a port for TLS.
-func (l *serverConn) portHint() string {
-	return fmt.Sprintf("add --tls: port %d is for TLS", l.server.port)
-}
-
 // closedHint returns the hint for a connection that the server closed without a reply.
 func (l *serverConn) closedHint() string {
 	switch {

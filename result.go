@@ -164,7 +164,10 @@ func (r *result) line() string {
 	return line
 }
 
-// verdict returns the status and, if there is one, the message on one line.
+// verdict returns the status and, if there is one, the message on one line. Inlined into its 14 callers it would be 1 KB
+// larger.
+//
+//go:noinline
 func (r *result) verdict() string {
 	if msg := r.message(); msg != "" {
 		return r.Status + ": " + msg

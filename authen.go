@@ -120,9 +120,6 @@ const (
 var authenTypeNames = names{authenASCII: "ascii", authenPAP: "pap", authenCHAP: "chap",
 	authenMSCHAP: "mschap", authenMSCHAPv2: "mschapv2"}
 
-// String implements fmt.Stringer. Inlined into its 13 callers it would be 1 KB larger.
-//
-//go:noinline
 func (t authenType) String() string {
 	if t == authenNotSet {
 		return "not_set"

@@ -132,9 +132,7 @@ func commandLine(args []string) string {
 	return strings.TrimSpace(strings.Join(words, " "))
 }
 
-// argValue returns the value of the first argument with the name, or "". Inlined into its 9 callers it would be 1 KB larger.
-//
-//go:noinline
+// argValue returns the value of the first argument with the name, or "".
 func argValue(args []string, name string) string {
 	i := findArg(args, name)
 	if i < 0 {

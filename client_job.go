@@ -51,9 +51,7 @@ func (j *job) class() class {
 	return j.res.class
 }
 
-// answer returns the status of the reply, or nil if none could be read. Inlined into its 14 callers it would be 1 KB larger.
-//
-//go:noinline
+// answer returns the status of the reply, or nil if none could be read.
 func (j *job) answer() status {
 	switch j.class() {
 	case classGranted, classDenied, classServer:

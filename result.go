@@ -111,10 +111,7 @@ func (t *timing) appendJSON(b []byte) []byte {
 // milliseconds converts a duration for lines and objects.
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// reset removes the facts of the server before, and sets the one that is asked now. Inlined into its callers it would be
-// 1 KB larger.
-//
-//go:noinline
+// reset removes the facts of the server before, and sets the one that is asked now.
 func (r *result) reset(server string, t *timing) {
 	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, Warnings: r.Warnings, began: cmp.Or(r.began, t.start),
 		Server: server, Timing: t, class: classDenied}
@@ -164,10 +161,7 @@ func (r *result) line() string {
 	return line
 }
 
-// verdict returns the status and, if there is one, the message on one line. Inlined into its 14 callers it would be 1 KB
-// larger.
-//
-//go:noinline
+// verdict returns the status and, if there is one, the message on one line.
 func (r *result) verdict() string {
 	if msg := r.message(); msg != "" {
 		return r.Status + ": " + msg

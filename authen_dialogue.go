@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -251,7 +252,7 @@ func (a *authentication) userRefused() error {
 	if a.answerName == "" {
 		return f.withHint("check USER: the server does not accept it")
 	}
-	return f.withHint("check USER: the server does not accept it (%s cannot replace it)", a.answerName)
+	return f.withHint(fmt.Sprintf("check USER: the server does not accept it (%s cannot replace it)", a.answerName))
 }
 
 // notePrompt notes whether a prompt repeats the last line of the one for the password, also after a sentence: many
@@ -365,7 +366,7 @@ func (a *authentication) onNoAnswer(r *reaction, err error) {
 	case err == nil:
 		r.err = failf(classUsage, "no %s was typed", secret)
 	case noAnswer && a.pending != pendingAnswer:
-		r.err = failf(choose(a.pending == pendingRestart, classDenied, classUsage), "no %s typed", secret).withHint("%s", hint)
+		r.err = failf(choose(a.pending == pendingRestart, classDenied, classUsage), "no %s typed", secret).withHint(hint)
 	case noAnswer && a.response.status == authenGetUser && a.used[authenGetUser] > 0:
 		r.err = a.userRefused()
 	case noAnswer && a.repeated:

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
+	"fmt"
 	"path/filepath"
 	"strings"
 )
@@ -45,7 +46,7 @@ func readKeyPair(ctx context.Context, certFile, keyFile string) ([]tls.Certifica
 	}
 	if bytes.Contains(key, []byte("ENCRYPTED")) {
 		return nil, failf(classUsage, "the private key in %s is encrypted", keyFile).
-			withHint("decrypt it with openssl pkey -in %s -out FILE", keyFile)
+			withHint(fmt.Sprintf("decrypt it with openssl pkey -in %s -out FILE", keyFile))
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil && strings.Contains(err.Error(), "does not match") {
@@ -87,7 +88,7 @@ func readPEM(ctx context.Context, file, what, blockType string) ([]byte, error) 
 		}
 	}
 	return nil, failf(classUsage, "the %s %s contains no %s", what, file, strings.ToLower(blockType)).
-		withHint("check which option takes which file: this one needs a %s", strings.ToLower(blockType))
+		withHint(fmt.Sprintf("check which option takes which file: this one needs a %s", strings.ToLower(blockType)))
 }
 
 // notPEM returns the error for a file without PEM, with the command that converts it.
@@ -104,7 +105,7 @@ func notPEM(what, file string, b []byte) *failure {
 	_, err := asn1.Unmarshal(b, &pfx)
 	if ext := strings.ToLower(filepath.Ext(file)); err == nil && pfx.Version == 3 || ext == ".p12" || ext == ".pfx" { // some are BER
 		return failf(classUsage, "the %s %s is PKCS #12, not PEM", what, file).
-			withHint("convert it with openssl pkcs12 -in %s -nodes -out FILE", file)
+			withHint(fmt.Sprintf("convert it with openssl pkcs12 -in %s -nodes -out FILE", file))
 	}
 	switch {
 	case bytes.Contains(b, []byte("-----BEGIN")):
@@ -112,9 +113,9 @@ func notPEM(what, file string, b []byte) *failure {
 	case len(b) == 0 || b[0] != 0x30: // DER begins with a SEQUENCE
 		return f.withHint("give a file in PEM, which has a line -----BEGIN")
 	case strings.Contains(what, "key"):
-		return f.withHint("convert a private key with openssl pkey -inform DER -in %s -out FILE", file)
+		return f.withHint(fmt.Sprintf("convert a private key with openssl pkey -inform DER -in %s -out FILE", file))
 	}
-	return f.withHint("convert a certificate with openssl x509 -inform DER -in %s -out FILE", file)
+	return f.withHint(fmt.Sprintf("convert a certificate with openssl x509 -inform DER -in %s -out FILE", file))
 }
 
 // readCRLs reads revocation lists. Each file has one in DER, or any number in PEM.

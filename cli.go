@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 )
@@ -115,9 +116,9 @@ func findCommand(table []command, name, hint string) (*command, error) {
 	}
 	f := failf(classUsage, "unknown command \"%s\"", escape(name))
 	if meant := cmp.Or(also, nearest(name, names), strings.Join(beginning(name, names), " or ")); meant != "" {
-		return nil, f.withHint("did you mean %s?", meant)
+		return nil, f.withHint(fmt.Sprintf("did you mean %s?", meant))
 	}
-	return nil, f.withHint("%s", hint)
+	return nil, f.withHint(hint)
 }
 
 // An invocation is one command line after parsing: the command, the options that all commands share, and the
@@ -269,7 +270,7 @@ func (inv *invocation) childWords() int {
 
 // emptyResult returns the result of a request that was not sent.
 func (inv *invocation) emptyResult() *result {
-	return &result{Command: inv.command.name, User: inv.request.user}
+	return &result{Command: inv.command.name, User: inv.request.fields.user}
 }
 
 // ask carries a job to the servers and returns its result.
@@ -317,11 +318,11 @@ func (inv *invocation) unknownOption(arg, typed string) error {
 	commands, _ := ownersOf(inv.table, name)
 	switch owners := strings.Join(commands, ", "); {
 	case owners != "" && inv.action == nil:
-		return f.withHint("it is an option of %s: put it after the command", owners)
+		return f.withHint(fmt.Sprintf("it is an option of %s: put it after the command", owners))
 	case owners != "":
-		return f.withHint("it is an option of %s", owners)
+		return f.withHint(fmt.Sprintf("it is an option of %s", owners))
 	case meant != "":
-		return f.withHint("did you mean --%s?", meant)
+		return f.withHint(fmt.Sprintf("did you mean --%s?", meant))
 	case inv.action == nil:
 		return f.withHint("put a command's own options after the command; tacacs_plus help lists the others")
 	}
@@ -331,7 +332,7 @@ func (inv *invocation) unknownOption(arg, typed string) error {
 // spaceHint adds the hint for a value without a space before it, if the command accepts the option.
 func spaceHint(f *failure, option string, accepted bool) *failure {
 	if accepted {
-		return f.withHint("put a space between %s and its value", option)
+		return f.withHint(fmt.Sprintf("put a space between %s and its value", option))
 	}
 	return f
 }

@@ -55,7 +55,7 @@ func (inv *invocation) newClient(ctx context.Context, of ...*secretSource) (c *c
 
 // findServers reports that no server has an address, before a person types secrets for them.
 func (inv *invocation) findServers(ctx context.Context) (err error) {
-	c := &client{network: inv.server.network(), user: inv.request.user, proxy: inv.server.proxy}
+	c := &client{network: inv.server.network(), user: inv.request.fields.user, proxy: inv.server.proxy}
 	for _, srv := range inv.server.servers {
 		limited, cancel := context.WithTimeout(ctx, inv.server.timeout)
 		_, err = c.resolve(limited, srv, new(timing))
@@ -73,7 +73,7 @@ func (inv *invocation) findServers(ctx context.Context) (err error) {
 // client returns the client that the options describe.
 func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) {
 	s := &inv.server
-	c := &client{user: inv.request.user, keys: keys, timeout: s.timeout, connectTimeout: s.connect, failoverTimeout: cmp.Or(s.connect, defaultConnect),
+	c := &client{user: inv.request.fields.user, keys: keys, timeout: s.timeout, connectTimeout: s.connect, failoverTimeout: cmp.Or(s.connect, defaultConnect),
 		retries: s.retries, network: s.network(),
 		source: s.source, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, unencrypted: s.unencrypted, proven: new(sync.Map)}
 	if inv.output.debug {

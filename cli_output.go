@@ -151,7 +151,7 @@ func (inv *invocation) json(out output) string {
 
 // newReport returns a report with its common fields.
 func (inv *invocation) newReport() report {
-	return report{Time: time.Now().UTC().Format(timeLayout), Command: inv.command.name, User: escape(inv.request.user)}
+	return report{Time: time.Now().UTC().Format(timeLayout), Command: inv.command.name, User: escape(inv.request.fields.user)}
 }
 
 // naming puts the server's name before a text that does not have it.

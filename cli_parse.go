@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -30,7 +31,7 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 	case inv.help, inv.version:
 		return inv, nil
 	case inv.action == nil:
-		return inv, failf(classUsage, "a command is missing").withHint("%s", hintCommand)
+		return inv, failf(classUsage, "a command is missing").withHint(hintCommand)
 	}
 	if err := p.profile.read(inv); err != nil {
 		return inv, err
@@ -111,7 +112,7 @@ func (p *parser) assign() error {
 		need         positional
 		name, option string
 		value        *string
-	}{{c.user, "USER", "username", &inv.request.user}, {c.host, "HOST", "host", &inv.server.host}} {
+	}{{c.user, "USER", "username", &inv.request.fields.user}, {c.host, "HOST", "host", &inv.server.host}} {
 		option := inv.options.find(place.option)
 		mustBeWord := place.need == required && !option.given
 		switch {
@@ -119,7 +120,7 @@ func (p *parser) assign() error {
 		case option.given && !option.fromProfile:
 		case !mustBeWord && spare <= 0:
 		case len(inv.words) == inv.childWords():
-			return failf(classUsage, "%s is missing", place.name).withHint("%s", c.usage())
+			return failf(classUsage, "%s is missing", place.name).withHint(c.usage())
 		default:
 			*place.value, inv.words = inv.words[0], inv.words[1:]
 			if place.name == "HOST" {
@@ -149,7 +150,7 @@ func (p *parser) assign() error {
 // checkLoneUser refuses a USER that is most likely one of the servers: the only word of a command whose HOST an option or
 // the profile gives.
 func (inv *invocation) checkLoneUser() error {
-	user := inv.request.user
+	user := inv.request.fields.user
 	parts := strings.Split(strings.ToLower(user), ",")
 	isServer := func(s server) bool {
 		return slices.Contains(parts, strings.ToLower(s.host)) || slices.Contains(parts, strings.ToLower(s.name))
@@ -158,7 +159,7 @@ func (inv *invocation) checkLoneUser() error {
 		return nil
 	}
 	return failf(classUsage, "%s is a server, and a single word is USER if -H or a profile gives HOST", escape(user)).
-		withHint("use -H %s for the server, or -u %[1]s for a user of that name", escape(user))
+		withHint(fmt.Sprintf("use -H %s for the server, or -u %[1]s for a user of that name", escape(user)))
 }
 
 // checkSurplus reports a word that is left after USER and HOST. It is often one of them, given by an option too.
@@ -179,7 +180,7 @@ func (inv *invocation) checkSurplus() error {
 	case len(words) == 1 && byUser:
 		return failf(classUsage, "unexpected argument \"%s\"", escape(words[0])).withHint("remove it: options give USER and HOST already")
 	}
-	return failf(classUsage, "unexpected argument \"%s\"", escape(words[0])).withHint("%s", c.usage())
+	return failf(classUsage, "unexpected argument \"%s\"", escape(words[0])).withHint(c.usage())
 }
 
 // spareWords returns how many words can override a USER or HOST that the profile gives. It leaves out the words

@@ -24,7 +24,7 @@ const maxProfile = 64 << 10
 // setWord sets the word that names the profile.
 func (p *profile) setWord(inv *invocation, word string) error {
 	if p.word != "" && p.word != word {
-		return failf(classUsage, "only one profile can be given, not %s and %s", escape(p.word), escape(word)).withHint("%s", atHint(inv))
+		return failf(classUsage, "only one profile can be given, not %s and %s", escape(p.word), escape(word)).withHint(atHint(inv))
 	}
 	p.word = word
 	return nil
@@ -107,9 +107,9 @@ func (p *profile) suggest(err error, inv *invocation) error {
 		return takesNoValue(p.secretOption)
 	}
 	if name := nearest(p.word[1:], profileNames(inv.std.env)); name != "" {
-		return asFailure(err).withHint("did you mean @%s?", escape(name))
+		return asFailure(err).withHint(fmt.Sprintf("did you mean @%s?", escape(name)))
 	}
-	return asFailure(err).withHint("%s", atHint(inv))
+	return asFailure(err).withHint(atHint(inv))
 }
 
 // path returns the path of the profile: its name if that has a slash, else the file in the first folder that has it.
@@ -119,11 +119,11 @@ func (p *profile) path(inv *invocation) (string, error) {
 		return expandHome(name, env), nil
 	}
 	if name == "" {
-		return "", failf(classUsage, "@ needs the name of a profile").withHint("%s", atHint(inv))
+		return "", failf(classUsage, "@ needs the name of a profile").withHint(atHint(inv))
 	}
 	folders := profileFolders(env)
 	if len(folders) == 0 {
-		return "", failf(classUsage, "no folder for profiles: AppData is not set").withHint("use @./%s for a file in the current folder", escape(name))
+		return "", failf(classUsage, "no folder for profiles: AppData is not set").withHint(fmt.Sprintf("use @./%s for a file in the current folder", escape(name)))
 	}
 	for _, folder := range folders {
 		path := filepath.Join(folder, name)
@@ -197,7 +197,7 @@ type profileReader struct {
 // at returns an error with the place of its line.
 func (r *profileReader) at(l *profileLine, err error) error {
 	f := asFailure(err)
-	return failf(f.class, "%s:%d: %w", r.path, l.number, f.err).withHint("%s", f.hint)
+	return failf(f.class, "%s:%d: %w", r.path, l.number, f.err).withHint(f.hint)
 }
 
 // A profileLine is an option in a profile: name value, name=value, or the name of a toggle.
@@ -232,7 +232,7 @@ func (r *profileReader) parse(number int, line string) profileLine {
 	case l.name == "proxy-command":
 		l.err = r.checkProxyCommand()
 	case o.long != l.name && len(l.name) == 1:
-		l.err = failf(classUsage, "a profile cannot have the short option -%s", l.name).withHint("write %s", o.long)
+		l.err = failf(classUsage, "a profile cannot have the short option -%s", l.name).withHint(fmt.Sprintf("write %s", o.long))
 	case strings.HasSuffix(o.arg, "KEY") || strings.HasSuffix(o.arg, "PASSWORD"):
 		r.secret = l.name
 	}
@@ -256,7 +256,7 @@ func (r *profileReader) checkProxyCommand() error {
 			info, err = os.Stat(name)
 		}
 		if err != nil || isForeign(info) || info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
-			return failf(classUsage, "proxy-command is not allowed in a profile that others may write").withHint("see the owner and the mode of %s", name)
+			return failf(classUsage, "proxy-command is not allowed in a profile that others may write").withHint(fmt.Sprintf("see the owner and the mode of %s", name))
 		}
 	}
 	return nil
@@ -282,9 +282,9 @@ func (r *profileReader) unknown(name string) error {
 	r.known = r.known || meant != "" || secret != nil
 	switch {
 	case meant != "":
-		return f.withHint("did you mean %s?", meant)
+		return f.withHint(fmt.Sprintf("did you mean %s?", meant))
 	case secret != nil:
-		return f.withHint("put a space between %s and its value", secret.long)
+		return f.withHint(fmt.Sprintf("put a space between %s and its value", secret.long))
 	}
 	return f.withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
 }

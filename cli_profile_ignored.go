@@ -54,7 +54,7 @@ func (r *profileReader) usable(l *profileLine) bool {
 	case "chap-id", "chap-challenge":
 		t := authenASCII
 		if r.inv.typed("authen-type") {
-			t = r.inv.request.authenType
+			t = r.inv.request.fields.typ
 		} else if from := r.lineOf("authen-type"); from != nil {
 			t = authenPAP
 			_ = t.Set(from.value) // an error is reported for that line

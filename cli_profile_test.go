@@ -94,7 +94,7 @@ func TestProfileWords(t *testing.T) {
 		{"serve @both", "bob tacp []"},
 	} {
 		inv, err := parse(commands, split(tt.line), stdio{env: func(name string) string { return env[name] }, err: t.Output()})
-		got := fmt.Sprintf("%s %s %v", inv.request.user, inv.server.host, inv.words)
+		got := fmt.Sprintf("%s %s %v", inv.request.fields.user, inv.server.host, inv.words)
 		if err != nil {
 			got = err.Error()
 		}

@@ -129,7 +129,7 @@ func (inv *invocation) askSecret(ctx context.Context, s *secretSource, prompt st
 		if s.env != "" {
 			hint += ", or set " + s.env
 		}
-		return failf(classUsage, "no %s: %s", s.what, why).withHint("%s", hint)
+		return failf(classUsage, "no %s: %s", s.what, why).withHint(hint)
 	case err == nil && s.kept == "":
 		return failf(classUsage, "no %s was typed", s.what)
 	}

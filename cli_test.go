@@ -355,7 +355,7 @@ type parsed struct {
 
 func parseLine(line string) (parsed, error) {
 	inv, err := parse(commands, split(line), stdio{})
-	return parsed{inv.command.name, inv.request.user, inv.server.host, inv.server.port, inv.request.level, inv.request.authenType, inv.words}, err
+	return parsed{inv.command.name, inv.request.fields.user, inv.server.host, inv.server.port, inv.request.level, inv.request.fields.typ, inv.words}, err
 }
 
 func TestParseSpellings(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -113,7 +114,7 @@ type serverConn struct {
 
 // errNoKeyFor returns the error for a server without a key.
 func errNoKeyFor(srv server) *failure {
-	return failf(classUsage, "no key for %s", srv).withHint("give --key-file %s=FILE, or --key-file FILE for all other servers", srv.host)
+	return failf(classUsage, "no key for %s", srv).withHint(fmt.Sprintf("give --key-file %s=FILE, or --key-file FILE for all other servers", srv.host))
 }
 
 // dial connects to the server that the job asks now, by the deadline of its session. The end of ctx interrupts all reads
@@ -364,19 +365,19 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 		}
 		what := choose(isNotFound(err), "name", "name servers of this host")
 		return nil, c.orSwapped(ctx, &srv, failf(classNetwork, "resolve %s: %w", srv.host, cause(err)).
-			withHint("check the %s, or give the server's address", what), err)
+			withHint(fmt.Sprintf("check the %s, or give the server's address", what)), err)
 	}
-	for i, a := range addrs {
-		addrs[i] = a.Unmap()
+	var usable []netip.Addr
+	for _, a := range addrs {
+		if a = a.Unmap(); c.network != choose(a.Is4(), "tcp6", "tcp4") {
+			usable = append(usable, a)
+		}
 	}
-	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool {
-		return c.network == "tcp4" && !a.Is4() || c.network == "tcp6" && a.Is4()
-	})
-	if len(addrs) == 0 {
+	if usable == nil {
 		return nil, failf(classNetwork, "%s has no %s address", srv.host, choose(c.network == "tcp4", "IPv4", "IPv6")).
-			withHint("check %s, which restricts the address family", c.familyOption())
+			withHint(fmt.Sprintf("check %s, which restricts the address family", c.familyOption()))
 	}
-	return addrs, nil
+	return usable, nil
 }
 
 // lookup returns the addresses of a name. It does not wait for those of a family that the options exclude, unless there are

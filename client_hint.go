@@ -118,7 +118,7 @@ func (c *client) orSwapped(ctx context.Context, srv *server, f *failure, err err
 	case isAddr(srv.host):
 		return f
 	case looksLikeServer(c.user), strings.Contains(c.user, ","):
-		return f.withHint("swap USER and HOST: %s looks like the server", escape(c.user))
+		return f.withHint(fmt.Sprintf("swap USER and HOST: %s looks like the server", escape(c.user)))
 	case c.user == "", !isNotFound(err):
 		return f
 	}
@@ -126,7 +126,7 @@ func (c *client) orSwapped(ctx context.Context, srv *server, f *failure, err err
 	if _, err := c.lookup(ctx, c.user); err != nil {
 		return f
 	}
-	return f.withHint("swap USER and HOST: %s is the name of a host, and %s is not", escape(c.user), srv.host)
+	return f.withHint(fmt.Sprintf("swap USER and HOST: %s is the name of a host, and %s is not", escape(c.user), srv.host))
 }
 
 // looksLikeServer reports whether a text is an address, or a name with a port.
@@ -149,7 +149,7 @@ func (c *client) connectFailure(srv *server, addrs []netip.Addr, limit time.Dura
 		f.class, f.hint = classLocal, hintOpenFiles
 		return f
 	case isErrno(err, syscall.ECONNREFUSED, 10061):
-		return failf(classNetwork, "connect to %s: connection refused", with).withHint("%s", c.refusedHint(srv))
+		return failf(classNetwork, "connect to %s: connection refused", with).withHint(c.refusedHint(srv))
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f = failf(classNetwork, "connect to %s: timed out after %v", with, max(limit.Round(time.Millisecond), 0)).
 			withHint("check the address, firewalls, routes and the VRF (--interface, --source)")
@@ -157,7 +157,7 @@ func (c *client) connectFailure(srv *server, addrs []netip.Addr, limit time.Dura
 		f = f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
 	}
 	if port != "" {
-		f = f.withHint("write an IPv6 address with a port in brackets: [%s]:%s", addr, port)
+		f = f.withHint(fmt.Sprintf("write an IPv6 address with a port in brackets: [%s]:%s", addr, port))
 	}
 	return f
 }

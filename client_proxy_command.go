@@ -28,7 +28,7 @@ func newProxyCommand(command string, servers []server) (*proxyCommand, error) {
 	for _, srv := range servers {
 		if srv.host[0] == '-' || strings.TrimLeft(srv.host, hostBytes) != "" {
 			return nil, failf(classUsage, "the host \"%s\" is not allowed with --proxy-command", escape(srv.host)).
-				withHint("use letters, digits and ._:%%- only, and no - at the start")
+				withHint("use letters, digits and ._:%- only, and no - at the start")
 		}
 	}
 	const end = 0 // of a word

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -121,7 +120,12 @@ func mixed(list []server) bool { return anyOver(list, true) && anyOver(list, fal
 
 // anyOver reports whether one of the servers is over TLS, or not over TLS.
 func anyOver(servers []server, tls bool) bool {
-	return slices.ContainsFunc(servers, func(s server) bool { return s.tls == tls })
+	for i := range servers {
+		if servers[i].tls == tls {
+			return true
+		}
+	}
+	return false
 }
 
 func isAddr(host string) bool {

@@ -163,9 +163,9 @@ func (s *session) emptyBody(typ packetType) *failure {
 	f := failf(classServer, "%s answers with an empty body", &s.conn.server)
 	switch {
 	case s.conn.keyProven(typ):
-		return f.withHint("see the server's log: it has answered before, so it does %s", typ)
+		return f.withHint(fmt.Sprintf("see the server's log: it has answered before, so it does %s", typ))
 	case s.conn.cleartext, s.conn.keyProven(0):
-		return f.withHint("the server does not do %s (RFC 8907 section 3.6)", typ)
+		return f.withHint(fmt.Sprintf("the server does not do %s (RFC 8907 section 3.6)", typ))
 	}
 	hint := fmt.Sprintf("either the server does not do %s (RFC 8907 section 3.6), or its key for the address %s differs", typ, s.conn.localAddr())
 	if s.conn.keyFile != "" {
@@ -174,7 +174,7 @@ func (s *session) emptyBody(typ packetType) *failure {
 	if others := s.conn.keys[1:]; len(others) > 0 {
 		hint += "; no key can be tried on an empty body, so give each alone: next that of " + others[0].source
 	}
-	return f.withHint("%s", hint)
+	return f.withHint(hint)
 }
 
 // decodePacket undoes the obfuscation of a body whose header was verified, and decodes it.
@@ -201,7 +201,7 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 		if came == outcomeDecided {
 			hint = "do not send it again: the server replied with success; report the minor version to its vendor (RFC 8907 section 5.4.1)"
 		}
-		return &attemptError{s.mismatch("version", h.version, s.sent.version).withHint("%s", hint), came}
+		return &attemptError{s.mismatch("version", h.version, s.sent.version).withHint(hint), came}
 	}
 	return nil
 }
@@ -240,7 +240,7 @@ func (l *serverConn) notTACACS(got []byte) error {
 	if first == 0x15 || first == 0x16 { // a TLS record: alert or handshake
 		return f.withHint("add --tls, or use the port without TLS: this is a TLS port")
 	}
-	return f.withHint("check the port: another service listens there%s", l.otherPort())
+	return f.withHint(fmt.Sprintf("check the port: another service listens there%s", l.otherPort()))
 }
 
 func (s *session) mismatch(field string, got, want any) *failure {
@@ -281,7 +281,7 @@ func (s *session) unreadable(h *header, body []byte, reply message) error {
 		obfuscate(h, k.value, try)
 		c := new(codec)
 		if c.decode(try, reply) == nil && i > 0 {
-			return f.withHint("the key of %s fits this reply", k.source)
+			return f.withHint(fmt.Sprintf("the key of %s fits this reply", k.source))
 		}
 		if surplus == 0 && plausible(reply) {
 			surplus, near = c.surplus, k.source
@@ -294,10 +294,10 @@ func (s *session) unreadable(h *header, body []byte, reply message) error {
 		return f.withHint("report this to the server's vendor, unless its key was changed: an earlier reply fits this key")
 	case surplus > 0:
 		return failf(classProtocol, "the reply of %s is malformed, or the key is wrong (%s after the last field)", srv, howMany(surplus, "byte")).
-			withHint("report this to the server's vendor: but for these bytes the key of %s fits", near)
+			withHint(fmt.Sprintf("report this to the server's vendor: but for these bytes the key of %s fits", near))
 	}
 	which := choose(s.conn.keyFile == "", "the shared key", "the key of "+s.conn.keyFile)
-	return f.withHint("%s differs from the server's, or the server has another key for the address %s", which, s.conn.localAddr())
+	return f.withHint(fmt.Sprintf("%s differs from the server's, or the server has another key for the address %s", which, s.conn.localAddr()))
 }
 
 // ioFailure returns the error for a read or write that failed n bytes into a reply. Only a session without any reply may
@@ -310,11 +310,11 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	case closed && n > 0:
 		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d bytes", &s.conn.server, n)
 	case closed:
-		f = failf(classNetwork, "%s closed the connection before it answered", &s.conn.server).withHint("%s", s.conn.closedHint())
+		f = failf(classNetwork, "%s closed the connection before it answered", &s.conn.server).withHint(s.conn.closedHint())
 	case late && n > 0:
 		f = failf(classNetwork, "the reply of %s was cut off after %d bytes: timed out after %v", &s.conn.server, n, s.conn.client.timeout)
 	case late:
-		f = failf(classNetwork, "no reply from %s within %v", &s.conn.server, s.conn.client.timeout).withHint("%s", s.conn.silentHint())
+		f = failf(classNetwork, "no reply from %s within %v", &s.conn.server, s.conn.client.timeout).withHint(s.conn.silentHint())
 	default:
 		f = failf(classNetwork, "%s %s: %w", what, &s.conn.server, cause(err))
 	}

@@ -155,7 +155,7 @@ func (t *ticketCache) Get(server string) (*tls.ClientSessionState, bool) {
 
 // tlsFailure returns a failure that begins with the name of the server.
 func tlsFailure(srv *server, text, hint string) *failure {
-	return failf(classTLS, "TLS with %s: %s", srv, text).withHint("%s", hint)
+	return failf(classTLS, "TLS with %s: %s", srv, text).withHint(hint)
 }
 
 // handshakeFailure returns the error for a handshake that failed. facts are what is known of it.

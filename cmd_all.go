@@ -106,7 +106,7 @@ func (inv *invocation) askAll(ctx context.Context, c *client, newJob func() *job
 		done[i] = make(chan struct{})
 		jobs[i] = newJob()
 		jobs[i].err = t.err
-		jobs[i].res = result{Command: inv.command.name, User: inv.request.user, Server: t.name()}
+		jobs[i].res = result{Command: inv.command.name, User: inv.request.fields.user, Server: t.name()}
 	}
 	startConcurrent(len(targets), func(i int) {
 		defer close(done[i])

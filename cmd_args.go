@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -37,7 +38,7 @@ func (a *argOptions) request(words []string) ([]string, error) {
 	if a.command != "" {
 		fields := strings.Fields(a.command)
 		if len(fields) == 0 {
-			return nil, failf(classUsage, "%s is blank", a.commandName()).withHint("leave %s out for a shell session", a.commandName())
+			return nil, failf(classUsage, "%s is blank", a.commandName()).withHint(fmt.Sprintf("leave %s out for a shell session", a.commandName()))
 		}
 		args = commandArgs(fields)
 	}
@@ -123,7 +124,7 @@ func (a *argOptions) suggestQuotes(err error, given []string) error {
 	case len(words) == 0:
 		return asFailure(err).withHint("use --cr to send cmd-arg=<cr>")
 	}
-	return asFailure(err).withHint("quote the command line: --cmd '%s'%s", shorten(escape(line)), end)
+	return asFailure(err).withHint(fmt.Sprintf("quote the command line: --cmd '%s'%s", shorten(escape(line)), end))
 }
 
 // applyPreset sets what no option sets: the fields of requests, and --cr. It refuses what such a device never sends.
@@ -131,19 +132,19 @@ func (a *argOptions) applyPreset(inv *invocation) error {
 	p, r := a.as.preset(), &inv.request
 	switch {
 	case p.types != "" && !inv.given("authen-type"):
-		_ = r.authenType.Set(strings.Fields(p.types)[0]) // which exists
-	case !p.logsInWith(r.authenType):
-		return failf(classUsage, "%s does not use the authentication type %s", p.system, r.authenType).
-			withHint("with --as %s, --authen-type is one of %s", a.as.String(), p.types)
+		_ = r.fields.typ.Set(strings.Fields(p.types)[0]) // which exists
+	case !p.logsInWith(r.fields.typ):
+		return failf(classUsage, "%s does not use the authentication type %s", p.system, r.fields.typ).
+			withHint(fmt.Sprintf("with --as %s, --authen-type is one of %s", a.as.String(), p.types))
 	}
 	for _, option := range []string{"cmd", "cmd-file"} {
 		if p.noCommands && inv.given(option) {
 			return failf(classUsage, "--%s cannot be used with --as %s: %s authorizes no commands", option, a.as.String(), p.system).
-				withHint("leave out --%s: the reply to the login has the rules for commands", option)
+				withHint(fmt.Sprintf("leave out --%s: the reply to the login has the rules for commands", option))
 		}
 	}
 	if p.port != "" && !inv.given("virtual-port") {
-		r.port = p.port
+		r.fields.port = p.port
 	}
 	r.defaultLevel = p.level
 	if !inv.given("cr") {

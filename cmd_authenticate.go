@@ -38,10 +38,10 @@ func authenticate(ctx context.Context, inv *invocation, opts *challengeOptions) 
 
 // prepare reads the secrets and returns the dialogue of a login, and the client. With --all each server needs a copy.
 func (c *challengeOptions) prepare(ctx context.Context, inv *invocation) (*authentication, *client, error) {
-	if err := c.check(inv.request.authenType); err != nil {
+	if err := c.check(inv.request.fields.typ); err != nil {
 		return nil, nil, err
 	}
-	inv.password.promptOnDemand = inv.request.authenType == authenASCII && !c.all
+	inv.password.promptOnDemand = inv.request.fields.typ == authenASCII && !c.all
 	a := newLogin(inv.request.commonFields(), "")
 	a.chapID, a.challenge = c.id, c.challenge
 	client, err := c.answers.prepare(ctx, inv, a, &inv.password)

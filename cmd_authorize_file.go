@@ -94,7 +94,7 @@ func (f *commandFile) parse(l *requestLine, text []byte) error {
 		return failf(classUsage, "no command after %s", l.expect)
 	}
 	m, err := f.options.authorization(&f.inv.request, commandArgs(strings.Fields(l.text)), nil)
-	l.job.res.Command, l.job.res.User, l.job.request = f.inv.command.name, f.inv.request.user, m
+	l.job.res.Command, l.job.res.User, l.job.request = f.inv.command.name, f.inv.request.fields.user, m
 	return err
 }
 

@@ -107,16 +107,16 @@ func (p *requestParser) parse(l *requestLine, text []byte) error {
 	err := p.decode(text)
 	l.id, l.expect = printableJSON(b.ID), b.Expect
 	l.size = len(l.id) + listEntry*(len(b.Answers)+len(b.Require)+len(b.Cmds)) // which can be more bytes than in the line
-	l.job.res.Command, l.job.res.User = b.Command, cmp.Or(b.User, p.defaults.user)
+	l.job.res.Command, l.job.res.User = b.Command, cmp.Or(b.User, p.defaults.fields.user)
 	if err != nil {
 		return jsonFailure(text, err)
 	}
 	options := p.defaults
-	options.user = l.job.res.User
+	options.fields.user = l.job.res.User
 	if b.Port != nil {
-		options.port = *b.Port
+		options.fields.port = *b.Port
 	}
-	err = cmp.Or(setField("authen_type", b.AuthenType, options.authenType.Set), setField("service", b.Service, options.service.Set))
+	err = cmp.Or(setField("authen_type", b.AuthenType, options.fields.typ.Set), setField("service", b.Service, options.fields.service.Set))
 	if err != nil {
 		return err
 	}

@@ -562,7 +562,7 @@ func TestBatchReusedTaskID(t *testing.T) {
 // TestBatchBacklogCountsRequest checks that the backlog counts the parsed request if that is larger than the line.
 func TestBatchBacklogCountsRequest(t *testing.T) {
 	t.Parallel()
-	p := &requestParser{defaults: requestOptions{authenType: authenASCII, service: authenServiceLogin}, password: new(string)}
+	p := &requestParser{defaults: requestOptions{fields: commonFields{typ: authenASCII, service: authenServiceLogin}}, password: new(string)}
 	for _, tt := range []struct {
 		name, line string
 		extra      int // bytes beyond those of the line, at least

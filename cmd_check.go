@@ -49,7 +49,7 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 		}
 	}
 	var passwords []*secretSource
-	if inv.request.user != "" {
+	if inv.request.fields.user != "" {
 		passwords = append(passwords, &inv.password)
 	}
 	inv.server.singleConnect = true // to see whether the server agrees to it
@@ -102,13 +102,13 @@ func (opts *checkOptions) prepare(inv *invocation, password string) (*checkPlan,
 
 // check refuses options that make no sense together.
 func (opts *checkOptions) check(inv *invocation) error {
-	if inv.request.user == "" {
+	if inv.request.fields.user == "" {
 		for _, name := range []string{"login", "types", "negative", "cmd", "as", "authen-type"} {
 			if inv.typed(name) {
 				return failf(classUsage, "--%s needs USER", name)
 			}
 		}
-		opts.plan, opts.login, opts.args, inv.request.authenType = checkPlan{}, false, argOptions{}, authenASCII
+		opts.plan, opts.login, opts.args, inv.request.fields.typ = checkPlan{}, false, argOptions{}, authenASCII
 	}
 	format := ""
 	for _, option := range []string{"nagios", "prometheus", "json"} {
@@ -152,7 +152,7 @@ func (opts *checkOptions) checkInterval(inv *invocation) error {
 	case opts.format.prometheus && opts.output == "":
 		return failf(classUsage, "--prometheus with --interval needs --output FILE, which is rewritten each time")
 	case opts.plan.negative && opts.interval < lockoutInterval:
-		inv.warnf(warnAccountLockout, "--negative fails a login every %v: the server may lock the account of %s", opts.interval, escape(inv.request.user))
+		inv.warnf(warnAccountLockout, "--negative fails a login every %v: the server may lock the account of %s", opts.interval, escape(inv.request.fields.user))
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func (r *checkReport) perfdata() string {
 	certLimits := fmt.Sprintf(";%d:;%d:", limits.certDays.warn, limits.certDays.crit)
 	for _, s := range r.Servers {
 		add(s, "", perfSeconds(s.counted())+perfLimit(limits.warn)+perfLimit(limits.crit))
-		if s.plan.request.user != "" {
+		if s.plan.request.fields.user != "" {
 			add(s, " probe", perfSeconds(s.probe))
 		}
 		if s.server().tls {

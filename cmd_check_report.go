@@ -95,7 +95,7 @@ func (s *serverCheck) text(verbose bool) string {
 	if verbose {
 		facts.add("address", s.Address)
 	}
-	if s.plan.request.user == "" {
+	if s.plan.request.fields.user == "" {
 		facts.add("time", s.probe.text())
 	} else {
 		facts.add("time", s.login.text())

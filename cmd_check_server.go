@@ -123,7 +123,7 @@ func (t sessionTime) took() (took time.Duration, measured bool) {
 
 // counted returns the session whose time is that of the server: the login with USER, else the probe.
 func (s *serverCheck) counted() sessionTime {
-	if s.plan.request.user != "" {
+	if s.plan.request.fields.user != "" {
 		return s.login
 	}
 	return s.probe
@@ -147,14 +147,14 @@ func newServerCheck(t *target, plan *checkPlan) *serverCheck {
 // run sends the probe and the logins of the plan, but for the wrong password.
 func (s *serverCheck) run(ctx context.Context) {
 	probeErr, canLogin := s.tryProbe(ctx)
-	if s.plan.request.user == "" || !canLogin {
+	if s.plan.request.fields.user == "" || !canLogin {
 		s.fail(probeErr, nagiosCritical)
 		return
 	}
 	separate := *s.client // each login has a connection of its own
 	separate.singleConnect = false
 	s.client = &separate
-	j := s.plan.authenticate(s.plan.request.authenType, s.plan.password)
+	j := s.plan.authenticate(s.plan.request.fields.typ, s.plan.password)
 	if s.plan.login != nil {
 		j.steps = s.plan.login.run
 	}
@@ -213,11 +213,11 @@ func (s *serverCheck) learn(j *job) sessionTime {
 // key too, but is an error for another reason. canLogin is false if a login would fail like the probe.
 func (s *serverCheck) tryProbe(ctx context.Context) (err error, canLogin bool) {
 	request := s.plan.request
-	request.user, request.authenType, request.service = "", authenASCII, authenServiceLogin
+	request.fields.user, request.fields.typ, request.fields.service = "", authenASCII, authenServiceLogin
 	p := &probe{newLogin(request.commonFields(), "")}
 	j := s.do(ctx, &job{request: p})
 	s.probe = s.learn(j)
-	if s.ProbeTiming = s.probe.timing; s.plan.request.user == "" {
+	if s.ProbeTiming = s.probe.timing; s.plan.request.fields.user == "" {
 		s.Timing, s.ProbeTiming = s.ProbeTiming, nil
 	}
 	if j.answer() == nil {
@@ -249,7 +249,7 @@ func (s *serverCheck) tryTypes(ctx context.Context, login *job) {
 			fails++
 		}
 	}
-	own := s.plan.request.authenType
+	own := s.plan.request.fields.typ
 	if steps := login.res.Steps; steps != nil {
 		login = &job{res: *steps[0].result}
 	}
@@ -281,7 +281,7 @@ func (s *serverCheck) tryCommands(ctx context.Context) {
 
 // tryWrongPassword logs in with a wrong password, which the server must deny.
 func (s *serverCheck) tryWrongPassword(ctx context.Context) {
-	j := s.do(ctx, s.plan.authenticate(s.plan.request.authenType, "wrong "+rand.Text()))
+	j := s.do(ctx, s.plan.authenticate(s.plan.request.fields.typ, "wrong "+rand.Text()))
 	s.WrongPassword, s.wrongRefused = statusName(j.answer()), j.class() == classDenied && j.answer() != authenGetData
 	s.fail(s.wrongPasswordError(j), nagiosCritical)
 }
@@ -301,8 +301,8 @@ func (s *serverCheck) loginError(login *job) error {
 			break
 		}
 	}
-	return failf(login.res.class, "%s replied to the %s of %s with %s", s.Server, what, escape(s.plan.request.user), login.res.verdict()).
-		withHint("%s", cmp.Or(login.res.hint, asFailure(login.err).hint))
+	return failf(login.res.class, "%s replied to the %s of %s with %s", s.Server, what, escape(s.plan.request.fields.user), login.res.verdict()).
+		withHint(cmp.Or(login.res.hint, asFailure(login.err).hint))
 }
 
 // wrongPasswordError returns why a login with a wrong password was not denied, or nil.
@@ -311,7 +311,7 @@ func (s *serverCheck) wrongPasswordError(login *job) error {
 	case login.answer() == nil:
 		return login.err
 	case class == classGranted:
-		return failf(classDenied, "%s accepted a wrong password for %s", s.Server, escape(s.plan.request.user)).
+		return failf(classDenied, "%s accepted a wrong password for %s", s.Server, escape(s.plan.request.fields.user)).
 			withHint("check the server and its back end: they accept any password")
 	case !s.wrongRefused:
 		return failf(class, "%s replied to a wrong password with %s, not with a denial", s.Server, login.res.verdict())

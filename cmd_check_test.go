@@ -614,7 +614,7 @@ func watchedRounds(t *testing.T, opts checkOptions, out outputOptions, room int,
 	if room > 0 {
 		inv.std.out = &lastRoom{room}
 	}
-	inv.request.user = "al\x1bice"
+	inv.request.fields.user = "al\x1bice"
 	ctx, interrupt := context.WithCancel(t.Context())
 	start := time.Now()
 	rounds := strings.Fields(words)

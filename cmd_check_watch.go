@@ -204,7 +204,7 @@ func (w *watch) change(s *serverCheck) string {
 			Command string `json:"command"`
 			User    string `json:"user,omitempty"`
 			*serverCheck
-		}{now, w.inv.command.name, escape(w.inv.request.user), s})
+		}{now, w.inv.command.name, escape(w.inv.request.fields.user), s})
 	case w.inv.output.verbose:
 		return now + " " + s.text(true)
 	}

@@ -112,7 +112,7 @@ func newHelp(o *optionSet) action {
 		}
 		switch {
 		case man && manSource(about.name) == "":
-			return nil, failf(classUsage, "%s has no man page of its own", about.name).withHint("%s", hintMan)
+			return nil, failf(classUsage, "%s has no man page of its own", about.name).withHint(hintMan)
 		case man:
 			return &page{text: manPage(inv.table, about.name, thisBuild())}, nil
 		case about.name == "":

@@ -139,9 +139,9 @@ func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files [
 	if firstErr == nil && d.keys.keys.count > 0 && d.counts.unread > 0 && d.counts.fitted == 0 {
 		err := failf(classProtocol, "no key fits any session")
 		if d.counts.halfFit != "" {
-			return err.withHint("the device and its server have different keys: that of %s fits one of them", d.counts.halfFit)
+			return err.withHint(fmt.Sprintf("the device and its server have different keys: that of %s fits one of them", d.counts.halfFit))
 		}
-		return err.withHint("give the devices' key: it is not %s", d.keys.keys.tried())
+		return err.withHint(fmt.Sprintf("give the devices' key: it is not %s", d.keys.keys.tried()))
 	}
 	return firstErr
 }

@@ -90,11 +90,9 @@ func interrupted(ctx context.Context) *failure {
 	return errInterrupted
 }
 
-// withHint adds what the user can do. Inlined into its 130 callers it would be 7 KB larger.
-//
-//go:noinline
-func (f *failure) withHint(format string, args ...any) *failure {
-	f.hint = fmt.Sprintf(format, args...)
+// withHint adds what the user can do.
+func (f *failure) withHint(hint string) *failure {
+	f.hint = hint
 	return f
 }
 

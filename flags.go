@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"flag"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -129,7 +130,7 @@ func (o *option) set(typed, value string, attached bool, rest []string) ([]strin
 			// It may be a secret that was meant for another option: -p hunter2.
 			f := failf(classUsage, "option %s: its value %w", typed, err)
 			if strings.TrimLeft(typed, "-") == o.short {
-				f = f.withHint("%s is --%s", typed, o.long)
+				f = f.withHint(fmt.Sprintf("%s is --%s", typed, o.long))
 			}
 			return nil, f
 		}

@@ -100,7 +100,7 @@ func (l *listener) inherit(sockets []*os.File, clear, secure *[]string) error {
 		}
 		if addrs == nil {
 			return failf(classUsage, "inherited socket %s is %s", escape(file.Name()), kind).
-				withHint("run serve %s --tls, or set FileDescriptorName in the socket unit", start)
+				withHint(fmt.Sprintf("run serve %s --tls, or set FileDescriptorName in the socket unit", start))
 		}
 		*addrs = append(*addrs, inner.Addr().String())
 	}

@@ -31,7 +31,7 @@ func cutPrefixes(option string, files []string) ([]netip.Prefix, error) {
 		prefix, err := parsePrefix(before)
 		if err != nil {
 			return nil, failf(classUsage, "\"%s\" of %s %w", escape(before), option, err).
-				withHint("write %s 192.0.2.0/24=FILE for the key of these clients", option)
+				withHint(fmt.Sprintf("write %s 192.0.2.0/24=FILE for the key of these clients", option))
 		}
 		prefixes[i], files[i] = prefix, file
 	}

@@ -48,7 +48,7 @@ func newCapture(r io.Reader, name string, payload *payloadFormat, secrets func(k
 	}
 	for _, f := range otherFormats {
 		if strings.HasPrefix(string(first), f.magic) {
-			return nil, failf(classUsage, "%s is %s", name, f.what).withHint("%s", f.hint)
+			return nil, failf(classUsage, "%s is %s", name, f.what).withHint(f.hint)
 		}
 	}
 	switch {

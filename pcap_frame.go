@@ -92,7 +92,7 @@ type payloadFormat struct {
 // errNotCapture returns the error for an input of unknown format.
 func (p *payloadFormat) errNotCapture(name string) error {
 	return failf(classUsage, "%s is not a capture (pcap, pcapng or a hex dump of packets)", name).
-		withHint("capture with tcpdump -w FILE %s, or convert text with text2pcap TEXT FILE", p.filter)
+		withHint(fmt.Sprintf("capture with tcpdump -w FILE %s, or convert text with text2pcap TEXT FILE", p.filter))
 }
 
 // A captureReader reads the records of a capture.

@@ -81,8 +81,12 @@ func (t *timing) measured() (phases []phase) {
 	if t == nil {
 		return nil
 	}
-	phases = []phase{{"resolve", t.resolve}, {"connect", t.connect}, {"tls", t.tls}, {"first_reply", t.firstReply}, {"total", t.total}}
-	return slices.DeleteFunc(phases, func(p phase) bool { return p.took <= 0 })
+	for _, p := range [...]phase{{"resolve", t.resolve}, {"connect", t.connect}, {"tls", t.tls}, {"first_reply", t.firstReply}, {"total", t.total}} {
+		if p.took > 0 {
+			phases = append(phases, p)
+		}
+	}
+	return phases
 }
 
 type phase struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -149,7 +150,7 @@ func TestNewProblem(t *testing.T) {
 		err  error
 		want problem
 	}{
-		{failf(classProtocol, "wrong").withHint("the key of %s", "FILE"), problem{"protocol", "wrong", "the key of FILE"}},
+		{failf(classProtocol, "wrong").withHint(fmt.Sprintf("the key of %s", "FILE")), problem{"protocol", "wrong", "the key of FILE"}},
 		{failf(classServer, "%s answered ERROR", "tac1"), problem{"server error", "tac1 answered ERROR", ""}},
 		{errors.New("no such file"), problem{"usage", "no such file", ""}},
 	} {

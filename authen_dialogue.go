@@ -100,9 +100,7 @@ func (a *authentication) check(remAddr string) error {
 	if err := checkChallengePassword(typ, a.password); err != nil {
 		return err
 	}
-	start := authenStart{commonFields: a.fields}
-	start.remAddr = remAddr
-	if err := fits(&start); err != nil || !a.interactive() {
+	if err := a.fields.fit(remAddr); err != nil || !a.interactive() {
 		return err
 	}
 	for _, text := range append([]string{a.password, a.newPassword}, a.answers...) {

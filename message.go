@@ -121,6 +121,16 @@ func fits(m message) error {
 	return nil
 }
 
+// fit is fits for the fields alone.
+func (m *commonFields) fit(remAddr string) error {
+	for _, f := range [...]struct{ name, value string }{{"user", m.user}, {"port", m.port}, {"rem_addr", remAddr}} {
+		if len(f.value) > maxFieldLen {
+			return failf(classUsage, "%s is %d bytes, the limit is %d", f.name, len(f.value), maxFieldLen)
+		}
+	}
+	return nil
+}
+
 // text returns the server's words with its name before every line, so that none looks like a prompt of the shell.
 func (p *prompt) text(server string) string {
 	if p.words == "" {

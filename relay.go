@@ -49,8 +49,7 @@ const (
 
 func newRelayServer() *relayServer {
 	return &relayServer{listener: newListener(), places: newShare(maxPlaces, "sessions"), bytes: newShare(maxBytes, "bytes of sessions"),
-		unanswered: newShare(maxUnanswered, "bytes without a reply"), unread: newShare(maxBytes, "bytes of replies"),
-		sessions: sync.Pool{New: func() any { return new(relayedSession) }}}
+		unanswered: newShare(maxUnanswered, "bytes without a reply"), unread: newShare(maxBytes, "bytes of replies")}
 }
 
 // newRelayConfig returns the configuration for a client. With singleConnect devices share connections to the servers.

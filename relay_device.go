@@ -177,7 +177,10 @@ func (d *device) handlePacket() bool {
 
 // begin starts a session, or returns why not.
 func (d *device) begin(p devicePacket) (refused string) {
-	s := d.relay.sessions.Get().(*relayedSession)
+	s, reused := d.relay.sessions.Get().(*relayedSession)
+	if !reused {
+		s = new(relayedSession)
+	}
 	s.device, s.config, s.last, s.tracker, s.promptTime = d, d.relay.config.Load(), p, d.client.newTracker(), relayIdle
 	s.tracker.serverKeys = s.config.kept.keys
 	if refused = d.admit(s); refused != "" {

@@ -705,3 +705,22 @@ func TestDecodeLoopback(t *testing.T) {
 		decodeWith(t, tape.pcap(), "").check(t, 0, `\S+ `+client+` > 127\.0\.0\.1:49 alice authenticate pap PASS \(1\.0 ms\)\n`, `(?s).*`)
 	}
 }
+
+// BenchmarkDecodeKeys measures the time for a candidate key that does not fit.
+func BenchmarkDecodeKeys(b *testing.B) {
+	const sessions, keys = 100, 10_000
+	capture := manySessions(sessions, "the key of no list")
+	table := keyTable{count: keys}
+	for i := range keys {
+		table.text += fmt.Sprintf("candidate number %d\n", i)
+	}
+	for b.Loop() {
+		p, inv, _ := pipelineOf(b, capture, "-q")
+		p.decoder.keys.keys = table
+		p.readFiles(b.Context(), inv, []string{"-"})
+		if p.decoder.counts.unread != sessions {
+			b.Fatal(p.decoder.counts)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions/keys, "ns/key")
+}

@@ -124,9 +124,7 @@ func TestExecNotRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ran, broken := filepath.Join(dir, "ran"), filepath.Join(dir, "broken")
-	if err := os.WriteFile(broken, []byte("#!"+dir+"/no-such-interpreter\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(broken, []byte("#!"+dir+"/no-such-interpreter\n"), 0o700))
 	for _, tt := range []struct {
 		name, options, command string
 		interrupted            bool // after the start record
@@ -263,9 +261,7 @@ func TestAccountArgs(t *testing.T) {
 func program(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(writeFiles(t, map[string]string{"program": text}), "program")
-	if err := os.Chmod(file, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(file, 0o700))
 	return file
 }
 

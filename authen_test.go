@@ -150,9 +150,7 @@ func dialogueWith(t *testing.T, line string, replies ...message) (runResult, str
 			if i == 0 {
 				continue
 			}
-			if err := decode(body, &m); err != nil {
-				t.Fatal(err)
-			}
+			must(t, decode(body, &m))
 			if m.flags&authenAbort != 0 {
 				m.userMsg += "ABORT"
 			}

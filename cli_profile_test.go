@@ -28,12 +28,8 @@ func TestProfile(t *testing.T) {
 	runWith(t, env, "", split("authenticate alice @any")...).check(t, 0, "PASS\n", "")
 	if runtime.GOOS != "windows" {
 		home := map[string]string{"HOME": t.TempDir(), "XDG_CONFIG_HOME": "not/absolute"}
-		if err := os.Mkdir(filepath.Join(home["HOME"], ".config"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(dir, filepath.Join(home["HOME"], ".config", "tacacs_plus")); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Mkdir(filepath.Join(home["HOME"], ".config"), 0o700))
+		must(t, os.Rename(dir, filepath.Join(home["HOME"], ".config", "tacacs_plus")))
 		runWith(t, home, "", split("authenticate alice @prod")...).check(t, 0, "PASS\n", "")
 		runWith(t, map[string]string{}, "", "authenticate", "alice", "@nowhere").check(t, 2, "",
 			"tacacs_plus: no profile nowhere in /etc/tacacs_plus\ntacacs_plus: hint: use -u for a user whose name begins with @\n")
@@ -166,9 +162,7 @@ func TestProfileOverridden(t *testing.T) {
 		{"quiet", "-v", "quiet=false verbose=true"},
 		{"json", "-v", "json=true verbose=true"},
 	} {
-		if err := os.WriteFile(in("p"), []byte(tt.profile), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(in("p"), []byte(tt.profile), 0o600))
 		inv, err := parse(commands, split("authenticate alice tac1 @p "+tt.line), stdio{env: func(name string) string { return env[name] }})
 		if err != nil {
 			t.Errorf("%q and %s: %v", tt.profile, tt.line, err)
@@ -249,9 +243,7 @@ func TestProfileErrors(t *testing.T) {
 		{"timeout 5\n\x1b[2J", ":2: " + unknown + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
 	} {
 		path := filepath.Join(dir, "prod")
-		if err := os.WriteFile(path, []byte(tt.profile), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(path, []byte(tt.profile), 0o600))
 		want := runResult{classUsage.exit(), "", "tacacs_plus: " + path + tt.err + "\n"}
 		if got := runWith(t, env, "", split("authenticate alice tac1 @prod")...); got != want {
 			t.Errorf("%q: got\n%+v, want\n%+v", tt.profile, got, want)
@@ -282,9 +274,7 @@ func TestProfileErrors(t *testing.T) {
 func TestProfileIsMissing(t *testing.T) {
 	t.Parallel()
 	dir, env := profileDir(t, "prod", "", "staging", "", "backup.key", "", "large", strings.Repeat("#", maxProfile+1), "full", strings.Repeat("#", maxProfile))
-	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Mkdir(filepath.Join(dir, "folder"), 0o700))
 	user := "\ntacacs_plus: hint: use -u for a user whose name begins with @\n"
 	for _, tt := range []struct{ words, err string }{
 		{"@prd", "hint: did you mean @prod?\n"},
@@ -339,9 +329,7 @@ func TestProfileIsKeyFile(t *testing.T) {
 		"host tac1\nS3cret\n":                    ":2: the line does not begin with the name of an option\n",
 		"\xff\xfeS\x003\x00c\x00r\x00e\x00t\x00": " is UTF-16\n",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, "tac"), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, "tac"), []byte(content), 0o600))
 		for _, line := range []string{"check tac1 @tac", "@tac", "check --json tac1 @tac", "check @tac --nonsense"} {
 			got := runWith(t, env, "", split(line)...)
 			if got.code != classUsage.exit() || strings.Contains(got.out+got.err, "S3c") || line == "check tac1 @tac" && !strings.Contains(got.err, want) {
@@ -377,9 +365,7 @@ func TestProfileOfSystem(t *testing.T) {
 	}
 	got := runWith(t, env, "", "check", "@lob")
 	got.check(t, 2, "", "tacacs_plus: no profile lob in "+dir+" or "+systemProfiles+"\ntacacs_plus: hint: did you mean @lab\\?\n")
-	if err := os.Mkdir(filepath.Join(dir, "lab"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Mkdir(filepath.Join(dir, "lab"), 0o700))
 	runWith(t, env, "", "check", "@lab").check(t, 2, "", "tacacs_plus: read the profile: "+dir+"/lab is not a regular file\n")
 }
 
@@ -415,9 +401,7 @@ func TestProfileServesAllCommands(t *testing.T) {
 		for _, line := range lines {
 			options := strings.NewReplacer("|", "\n", "FILE", "f").Replace(line)
 			profile := "host=" + refused + "\nkey=" + testKey + "\n" + options + "\n"
-			if err := os.WriteFile(filepath.Join(dir, "p"), []byte(profile), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.WriteFile(filepath.Join(dir, "p"), []byte(profile), 0o600))
 			args := append([]string{"@" + dir + "/p"}, split(command, "AT", refused, "DIR", dir)...)
 			got := runWith(t, map[string]string{"TACACS_PLUS_PWD": testPassword}, `{"command":"authenticate","user":"alice","password":"x"}`, args...)
 			if got.code == classUsage.exit() && !strings.Contains(line, "nagios") || strings.Contains(got.out, "UNKNOWN") {
@@ -470,9 +454,7 @@ func TestProfileUsable(t *testing.T) {
 		{"flag stop", "account alice tac1", "flag"},
 	} {
 		path := filepath.Join(dir, "p")
-		if err := os.WriteFile(path, []byte(tt.profile), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(path, []byte(tt.profile), 0o600))
 		inv, err := parse(commands, append(split(tt.line), "@"+path), stdio{env: func(string) string { return "" }})
 		var used []string
 		for _, o := range inv.options.options {
@@ -506,9 +488,7 @@ func TestProfileReadableByOthers(t *testing.T) {
 	} {
 		dir, env := profileDir(t, "p", tt.profile)
 		path := filepath.Join(dir, "p")
-		if err := os.Chmod(path, tt.mode); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Chmod(path, tt.mode))
 		want := ""
 		if tt.secret != "" && runtime.GOOS != "windows" {
 			want = "tacacs_plus: warning: other users can read " + path + ", which contains the " + tt.secret + ": run chmod 600\n"
@@ -542,9 +522,7 @@ func TestProfileFileWithEqualsSign(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"prof": "password-file ca.fe=pw\nkey-file 192.0.2.1=key\n"})
 	inv, err := parse(commands, []string{"authenticate", "alice", "tac1", "@" + filepath.Join(dir, "prof")}, stdio{env: func(string) string { return "" }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if got, want := inv.password.files, filepath.Join(dir, "ca.fe=pw"); len(got) != 1 || got[0] != want {
 		t.Errorf("the password file is %q, want %q", got, want)
 	}
@@ -592,9 +570,7 @@ func TestProfileServerKeys(t *testing.T) {
 		"serve":              "192.0.2.1=" + in("k2") + " " + in("k3"),
 	} {
 		inv, err := parse(commands, split(command+" @"+in("p")), stdio{env: func(string) string { return "" }})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if got := strings.Join(keyFiles(inv), " "); got != want {
 			t.Errorf("%s: %s, want %s", command, got, want)
 		}

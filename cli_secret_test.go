@@ -465,9 +465,7 @@ func TestSecretReadableByOthers(t *testing.T) {
 		file := filepath.Join(dir, "f")
 		args := split(line, "AT", server.addr, "SECURE", secure.addr, "FILE", file, "CERTS", certs)
 		for mode, warned := range map[os.FileMode]bool{0o600: false, 0o640: true, 0o604: true} {
-			if err := os.Chmod(file, mode); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.Chmod(file, mode))
 			want := "tacacs_plus: warning: other users can read " + file + ", which contains the " + what + ": run chmod 600\n"
 			env := map[string]string{"TACACS_PLUS_PWD": testPassword}
 			if !strings.Contains(line, " --tls ") {
@@ -502,17 +500,13 @@ func TestPEMWithMark(t *testing.T) {
 		if err == nil {
 			err = os.WriteFile(path, append([]byte("\ufeff"), b...), 0o600)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 	}
 	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem", "DIR", dir)...)
 	const line = "authenticate alice AT --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key --crl DIR/none.crl"
 	got := runWith(t, map[string]string{"TACACS_PLUS_PWD": testPassword}, "", split(line, "AT", s.addr, "DIR", dir)...)
 	got.check(t, 0, "PASS\n", "")
-	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("\xff\xfe-\x00-\x00"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("\xff\xfe-\x00-\x00"), 0o600))
 	got = runWith(t, map[string]string{"TACACS_PLUS_PWD": testPassword}, "", split(line, "AT", s.addr, "DIR", dir)...)
 	got.check(t, 2, "", "tacacs_plus: the certificate file "+dir+"/ca.pem is UTF-16\ntacacs_plus: hint: save it as UTF-8\n")
 }

@@ -446,9 +446,7 @@ func TestOptionSetNames(t *testing.T) {
 	t.Parallel()
 	for _, c := range commands {
 		inv := newInvocation(commands, stdio{})
-		if err := inv.setCommand(c.name); err != nil {
-			t.Fatal(err)
-		}
+		must(t, inv.setCommand(c.name))
 		seen := make(map[string]bool)
 		for _, o := range inv.options.options {
 			for _, name := range []string{o.short, o.long} {

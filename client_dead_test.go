@@ -448,9 +448,7 @@ func TestCommandFileSkipsDeadServer(t *testing.T) {
 func TestBatchDeadServerReturns(t *testing.T) {
 	t.Parallel()
 	pair, ca, err := selfSigned(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	file := filepath.Join(writeFiles(t, map[string]string{"ca.pem": string(ca)}), "ca.pem")
 	secure := &tls.Config{Certificates: pair}
 	for name, overTLS := range map[string]bool{"clear": false, "TLS": true} {

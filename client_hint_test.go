@@ -375,9 +375,7 @@ func TestHintOptions(t *testing.T) {
 func hintsInSource(t *testing.T) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	hints := make(map[string]bool)
 	collect := func(n ast.Node) {
 		ast.Inspect(n, func(n ast.Node) bool {
@@ -402,9 +400,7 @@ func hintsInSource(t *testing.T) map[string]bool {
 			continue
 		}
 		file, err := goparser.ParseFile(token.NewFileSet(), name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CallExpr:

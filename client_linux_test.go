@@ -19,14 +19,10 @@ func TestClientKeepAlive(t *testing.T) {
 		j := &job{}
 		c.begin(j, time.Now())
 		l, err := c.dial(t.Context(), j)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer l.close()
 		raw, err := l.conn.(*net.TCPConn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		get := func(level, option int) (value int) {
 			if e := raw.Control(func(fd uintptr) { value, err = syscall.GetsockoptInt(int(fd), level, option) }); e != nil || err != nil {
 				t.Fatal(e, err)
@@ -52,20 +48,12 @@ func TestClientKeepAlive(t *testing.T) {
 func blackholeAddr(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
+	must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	must(t, syscall.Listen(fd, 0))
 	at, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	addr := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: at.(*syscall.SockaddrInet4).Port}).String()
 	for {
 		conn, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
@@ -102,9 +90,7 @@ func TestClientNextAddressLimit(t *testing.T) {
 	t.Parallel()
 	_, port, _ := net.SplitHostPort(blackholeAddr(t))
 	l, err := net.Listen("tcp", "127.0.0.2:"+port)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer l.Close()
 	const limit = 250 * time.Millisecond
 	for _, tt := range []struct {

@@ -987,9 +987,7 @@ func TestMuxFlushesWhileReading(t *testing.T) {
 		m := newMux(&serverConn{client: c, keys: c.keys, conn: conn, answered: 1}, nil, func() {}, discardWarning)
 		j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
-		if err := m.add(j); err != nil {
-			t.Fatal(err)
-		}
+		must(t, m.add(j))
 		m.out = make([]byte, size)
 		h := j.session.sent
 		h.seqNo++
@@ -1118,9 +1116,7 @@ func TestMuxReplyInTheGrace(t *testing.T) {
 			m := newMux(&serverConn{client: c, keys: c.keys, conn: conn}, nil, func() {}, discardWarning)
 			j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 			c.begin(j, time.Now())
-			if err := m.add(j); err != nil {
-				t.Fatal(err)
-			}
+			must(t, m.add(j))
 			h := j.session.sent
 			h.seqNo++
 			size := int64(len(m.out))

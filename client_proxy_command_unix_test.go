@@ -93,9 +93,7 @@ func startedCommands(t *testing.T, report string) (started []startedCommand) {
 	}
 	for line := range strings.Lines(string(text)) {
 		var c startedCommand
-		if err := json.Unmarshal([]byte(line), &c); err != nil {
-			t.Fatal(err)
-		}
+		must(t, json.Unmarshal([]byte(line), &c))
 		started = append(started, c)
 	}
 	return started
@@ -146,9 +144,7 @@ func TestProxyCommandWords(t *testing.T) {
 		}
 	}
 	c, err := newProxyCommand("x %h", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if got := c.wordsFor(new(newServer("%p%%", 49))); !slices.Equal(got, []string{"x", "%p%%"}) {
 		t.Errorf("the host was replaced too: %q", got)
 	}
@@ -379,9 +375,7 @@ func TestProxyCommandReused(t *testing.T) {
 	report, command := proxyCommandFor(t, "to %h %p")
 	c := clientFor(t, srv.addr)
 	proxy, err := newProxyCommand(command, c.servers)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	proxy.stderr, c.proxy = io.Discard, proxy
 	r := &requester{client: c, keepConn: true}
 	defer r.close()
@@ -392,9 +386,7 @@ func TestProxyCommandReused(t *testing.T) {
 		}
 		if i == 1 {
 			r.conn.idleSince = time.Now().Add(-time.Hour)
-			if err := syscall.Kill(startedCommands(t, report)[0].PID, syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
+			must(t, syscall.Kill(startedCommands(t, report)[0].PID, syscall.SIGTERM))
 			<-r.conn.process.ended
 		}
 	}
@@ -406,9 +398,7 @@ func TestProxyCommandReused(t *testing.T) {
 func TestProxyCommandKeepsSecrets(t *testing.T) {
 	t.Parallel()
 	secret, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer secret.Close()
 	const command = `sh -c 'env; if [ -e /dev/fd/3 ]; then echo open; else echo closed; fi >&2; exit 1'`
 	p := newProcess(t, "", []string{"MARK=1", "TACACS_PLUS_OTHER=1"}, buildBinary(t), "authenticate", "alice", "tac1", "--proxy-command", strings.Replace(command, "env;", "env >&2;", 1))
@@ -452,14 +442,10 @@ func TestProxyCommandProfile(t *testing.T) {
 		link := file
 		if tt.linked {
 			dir = t.TempDir()
-			if err := errors.Join(os.Rename(file, filepath.Join(dir, "lab")), os.Symlink(filepath.Join(dir, "lab"), link)); err != nil {
-				t.Fatal(err)
-			}
+			must(t, errors.Join(os.Rename(file, filepath.Join(dir, "lab")), os.Symlink(filepath.Join(dir, "lab"), link)))
 			file = filepath.Join(dir, "lab")
 		}
-		if err := errors.Join(os.Chmod(file, tt.file), os.Chmod(dir, tt.dir)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(os.Chmod(file, tt.file), os.Chmod(dir, tt.dir)))
 		env["TACACS_PLUS_KEY"], env["TACACS_PLUS_PWD"] = testKey, testPassword
 		got := runWith(t, env, "", split(tt.line, "COMMAND", command)...)
 		want := strings.NewReplacer("FILE", file, "LINK", link, "DIR", dir).Replace(tt.err)
@@ -477,9 +463,7 @@ func TestProxyCommandProfile(t *testing.T) {
 	}
 	if os.Geteuid() == 0 {
 		foreign := filepath.Join(dir, "lab")
-		if err := errors.Join(os.WriteFile(foreign, []byte("host tac1\nproxy-command "+command+"\n"), 0o600), os.Chown(foreign, 1, 1)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(os.WriteFile(foreign, []byte("host tac1\nproxy-command "+command+"\n"), 0o600), os.Chown(foreign, 1, 1)))
 		if got := runWith(t, env, "", "authenticate", "alice", "@lab"); got.code != classUsage.exit() || !strings.Contains(got.err, "others may write") {
 			t.Errorf("the profile of user %s: exit %d, %q", strconv.Itoa(1), got.code, got.err)
 		}

@@ -33,10 +33,8 @@ func TestTLS(t *testing.T) {
 	dir := testFiles(t)
 	// The outer part of a PKCS #12 file, as openssl pkcs12 -export writes it.
 	pkcs12 := unhex(t, "30 1a 02 01 03 30 11 06 09 2a 86 48 86 f7 0d 01 07 01 a0 04 04 02 30 00 30 02 05 00")
-	for name, b := range map[string][]byte{"client.pkcs12": pkcs12, "text.P12": []byte("not DER"), "cut.pem": []byte("-----BEGIN CERTIFICATE-----\nMIIB"), "list.der": unhex(t, "30 05 02 01 02 30 00")} {
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	for name, b := range map[string][]byte{"client.pkcs12": pkcs12, "text.P12": []byte("not DER"), "list.der": unhex(t, "30 05 02 01 02 30 00")} {
+		must(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
 	}
 	if err := os.Chmod(filepath.Join(dir, "other-ca.pem"), 0o644); err != nil {
 		t.Fatal(err)
@@ -304,9 +302,7 @@ func TestTLSPin(t *testing.T) {
 	ca.revoke(t, "server.crl", 10, time.Now().Add(time.Hour))
 	sum := func(name string) string {
 		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return fmt.Sprintf("%x", sha256.Sum256(pair.Certificate[0]))
 	}
 	serve := func(name string) string {
@@ -363,14 +359,10 @@ func TestTLSPinResumed(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--tls")
 	servers, err := parseServers(s.addr, 0, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	options := tlsOptions{insecure: true}
 	secure, err := options.client(t.Context(), discardWarning)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	c := &client{servers: servers, timeout: patience, network: "tcp", tls: secure}
 	for _, resumed := range []bool{false, true} {
 		if res, err := askPAP(t, c); err != nil || res.TLS.Resumed != resumed {
@@ -424,15 +416,11 @@ func TestTLSChain(t *testing.T) {
 	sub.revoke(t, "sub", 99, soon)
 	sub.revoke(t, "sub-revokes", 10, soon)
 	join := func(name string, parts ...[]byte) {
-		if err := os.WriteFile(filepath.Join(dir, name), bytes.Join(parts, nil), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, name), bytes.Join(parts, nil), 0o600))
 	}
 	read := func(name string) []byte {
 		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return b
 	}
 	join("chain", read("server.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sub.cert.Raw}), read("server.key"))
@@ -479,14 +467,10 @@ func TestTLSZone(t *testing.T) {
 		ended <- true
 	})
 	secure, err := (&tlsOptions{enabled: true, caCert: file}).client(t.Context(), discardWarning)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for host, ok := range map[string]bool{"::1": true, "::1%lo": true, "::2": false, "::2%lo": false} {
 		raw, err := net.Dial("tcp", server.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		conn, facts, err := secure.handshake(t.Context(), new(newServer(host, 300)), patience, raw)
 		if (err == nil) != ok || strings.Contains(facts.ServerName, "%") {
 			t.Errorf("%s: %v for %s", host, err, facts.ServerName)
@@ -650,13 +634,9 @@ func TestTLSResumption(t *testing.T) {
 	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
 	options := tlsOptions{enabled: true, caCert: filepath.Join(dir, "ca.pem")}
 	secure, err := options.client(t.Context(), discardWarning)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	servers, err := parseServers(s.addr, 300, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	c := &client{servers: servers, timeout: patience, network: "tcp", tls: secure}
 	for i, resumed := range []bool{false, true, true} {
 		res, err := askPAP(t, c)
@@ -717,9 +697,7 @@ func TestTLSFiles(t *testing.T) {
 	}
 	for _, name := range []string{"client.key", "client.pem"} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		files["both.pem"] += string(b)
 	}
 	more := writeFiles(t, files)
@@ -775,9 +753,7 @@ func TestTLSRevocation(t *testing.T) {
 		der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(2), ThisUpdate: time.Now().Add(-time.Hour),
 			NextUpdate: next, ExtraExtensions: extra(whole), RevokedCertificateEntries: []x509.RevocationListEntry{
 				{SerialNumber: big.NewInt(10), RevocationTime: time.Now(), ExtraExtensions: extra(entry)}}}, ca.cert, ca.key)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		ca.write(t, file, "X509 CRL", der)
 	}
 	null := []byte{5, 0}
@@ -787,9 +763,7 @@ func TestTLSRevocation(t *testing.T) {
 	join := func(names ...string) (text string) {
 		for _, name := range names {
 			b, err := os.ReadFile(filepath.Join(dir, name))
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			text += string(b)
 		}
 		return text
@@ -846,18 +820,14 @@ func TestTLSSentChain(t *testing.T) {
 	issue := func(by *testCA, name string, change func(*x509.Certificate)) *testCA {
 		by.issue(t, name, 2, change)
 		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return &testCA{dir, pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey)}
 	}
 	namesake, root := newTestCA(t, dir, "root"), newTestCA(t, dir, "root")
 	middle := issue(root, "middle", authority)
 	leaf, stranger := issue(middle, "leaf", nil), issue(namesake, "stranger", nil)
 	der, err := x509.CreateCertificate(rand.Reader, root.cert, middle.cert, &root.key.PublicKey, middle.key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	crossed := &testCA{key: root.key} // it signed middle, and middle signed it
 	if crossed.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
@@ -1008,9 +978,7 @@ func TestTLSClosedOnResumption(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	pair, err := readKeyPair(t.Context(), filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, tt := range []struct {
 		options string
 		ask     tls.ClientAuthType
@@ -1044,20 +1012,14 @@ func TestTLSRevocationListsAndChains(t *testing.T) {
 	dir := testFiles(t)
 	load := func(name string) *x509.Certificate {
 		pair, err := readKeyPair(t.Context(), filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return pair[0].Leaf
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	block, _ := pem.Decode(b)
 	ca, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	revoked, good := []*x509.Certificate{load("server"), ca}, []*x509.Certificate{load("client"), ca}
 	for _, tt := range []struct {
 		name         string
@@ -1073,9 +1035,7 @@ func TestTLSRevocationListsAndChains(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			lists, err := readCRLs(t.Context(), []string{filepath.Join(dir, "server.crl")})
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			lists[0].ThisUpdate, lists[0].NextUpdate = tt.this, tt.next
 			warned := false
 			c := &revocation{lists: lists, warnf: func(warning, string, ...any) { warned = true }}

@@ -294,9 +294,7 @@ func TestAllCommandFile(t *testing.T) {
 		{"JSON", "+show run\n-configure\n", "ONE,TWO --json", 1, `\{"line":1,.*"status":"PASS_ADD",.*"server":"ONE",.*\}\n\{"line":1,.*"server":"TWO",.*"as_expected":true\}\n` +
 			`\{"line":2,.*"status":"FAIL",.*"server":"ONE",.*\}\n\{"line":2,.*"server":"TWO",.*"as_expected":false\}\n`, ``},
 	} {
-		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(file, []byte(tt.text), 0o600))
 		for _, from := range []string{file, "-"} {
 			r := strings.NewReplacer("ONE", one, "TWO", two, "LIKE", like, "REFUSED", refused)
 			got := runWith(t, secretsInEnv, tt.text, split("authorize alice --all --cmd-file "+from+" -H "+r.Replace(tt.options))...)
@@ -409,9 +407,7 @@ func TestCommandFile(t *testing.T) {
 		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* cannot be read with this key \(.*\)\n1 command: 0 permitted, 0 denied, 1 without a verdict\n`},
 		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"time":"[^"]*","command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
 	} {
-		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(file, []byte(tt.text), 0o600))
 		options := split(tt.options)
 		if !strings.Contains(tt.options, "-u") {
 			options = append(options, "-u", "alice")
@@ -473,9 +469,7 @@ func TestCommandFileChecked(t *testing.T) {
 		{"show\n" + long(maxLine+1), "line 2 of FILE: the line is over 1 MiB"},
 	} {
 		file := filepath.Join(dir, fmt.Sprint(i))
-		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(file, []byte(tt.text), 0o600))
 		for from, name := range map[string]string{file: file, "-": "standard input"} {
 			for _, options := range []string{"", "--all", "--json"} {
 				got := runWith(t, secretsInEnv, tt.text, append([]string{"authorize", "alice", l.Addr().String(), "--cmd-file", from}, split(options)...)...)

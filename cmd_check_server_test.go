@@ -628,9 +628,7 @@ func TestCheckMisusedOutput(t *testing.T) {
 		{"check tac1 --json --key-file DIR/missing", 2, `"servers":[{"server":"tac1:49","up":false,"error":{"class":"usage",`},
 		{"check tac1 --nagios --key-file DIR/missing", 3, "TACACS+ UNKNOWN: read the key: "},
 	} {
-		if err := os.WriteFile(file, []byte("yesterday"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(file, []byte("yesterday"), 0o600))
 		got := runWith(t, secretsInEnv, "", split(tt.line+" --output OUT", "DIR", dir, "OUT", file)...)
 		text, err := os.ReadFile(file)
 		if err != nil || got.code != tt.code || !strings.Contains(string(text), tt.want) || strings.Contains(string(text), "yesterday") {

@@ -379,9 +379,7 @@ func TestCheckOutput(t *testing.T) {
 		for _, before := range []string{"", "what was there before, and is longer than the report " + long(2000)} {
 			os.Remove(file)
 			if before != "" {
-				if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
-					t.Fatal(err)
-				}
+				must(t, os.WriteFile(file, []byte(before), 0o600))
 			}
 			if got := s.ask(t, "check AT --output "+file+" "+tt.options); got != (runResult{}) {
 				t.Errorf("%s: got %+v", tt.options, got)

@@ -109,9 +109,7 @@ func TestHelpMeanings(t *testing.T) {
 	for _, m := range meanings {
 		for name := range strings.FieldsSeq(m.commands) {
 			c, err := findCommand(commands, name, "")
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			taken := c.sharedOptions()
 			for long := range strings.FieldsSeq(m.options) {
 				if i := slices.IndexFunc(taken, func(o option) bool { return o.long == long }); i < 0 || taken[i].help != m.help {

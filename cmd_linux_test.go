@@ -66,9 +66,7 @@ func TestBenchProgressOnTerminal(t *testing.T) {
 		}
 	}
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
 	defer w.Close()
 	if got := bench("", r, w); got != "[end]" {
@@ -90,9 +88,7 @@ func TestCheckOutputMode(t *testing.T) {
 			if got != (runResult{}) || err != nil || info.Mode() != want {
 				t.Errorf("umask %03o: got %+v, %v, %v", umask, got, err, info)
 			}
-			if err := os.Chmod(file, 0o400); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.Chmod(file, 0o400))
 		}
 	}
 }
@@ -119,16 +115,12 @@ func TestCheckOutputLinkAndPipe(t *testing.T) {
 		t.Errorf("%v, %v", entries, err)
 	}
 	// A pipe is not replaced, and a pipe without a reader is an error.
-	if err := syscall.Mkfifo(at("pipe"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, syscall.Mkfifo(at("pipe"), 0o600))
 	if err := replaceFile("report", at("pipe"), "unread", 0); classOf(err) != classLocal || !strings.Contains(err.Error(), "write the report: ") {
 		t.Errorf("a pipe without a reader: %v", err)
 	}
 	pipe, err := os.OpenFile(at("pipe"), os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer pipe.Close()
 	if err := replaceFile("report", at("pipe"), "read", 0); err != nil {
 		t.Error(err)
@@ -350,9 +342,7 @@ func TestCheckOutOfFiles(t *testing.T) {
 	binary := buildBinary(t)
 	script := filepath.Join(t.TempDir(), "script")
 	text := "#!/bin/sh\nulimit -n $1\nshift\nexec \"$@\"\n"
-	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(script, []byte(text), 0o700))
 	var limit int
 	limited := func(args ...string) runResult {
 		_, got := startProcess(t, "", nil, append([]string{script, strconv.Itoa(limit), binary}, args...)...).ends()
@@ -386,9 +376,7 @@ func TestCheckReaderGone(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer w.Close()
 	go func(r *os.File) {
 		r.Read(make([]byte, 1))
@@ -402,15 +390,11 @@ func TestCheckReaderGone(t *testing.T) {
 	}
 	// A reader that stays, and output to something else than a pipe, change nothing.
 	r, w, err = os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	go io.Copy(io.Discard, r)
 	defer r.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer null.Close()
 	for _, out := range []*os.File{w, null} {
 		code := run(t.Context(), []string{"check", s.addr, "--interval", "300ms", "--count", "3"}, stdio{in: strings.NewReader(""), out: out, err: io.Discard, env: func(name string) string { return secretsInEnv[name] }})

@@ -474,9 +474,7 @@ func TestLoginBatch(t *testing.T) {
 				ID         any
 				AsExpected any `json:"as_expected"`
 			}
-			if err := json.Unmarshal([]byte(line), &got); err != nil {
-				t.Fatal(err)
-			}
+			must(t, json.Unmarshal([]byte(line), &got))
 			text := fmt.Sprint(got.ID, " ", got.Status, " ", got.ExitCode, " ", got.AsExpected)
 			for _, s := range got.Steps {
 				name := s.Step

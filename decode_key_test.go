@@ -57,9 +57,7 @@ func TestDecodeKeys(t *testing.T) {
 		var keys []string
 		for line := range strings.Lines(got.out) {
 			var o recordObject
-			if err := json.Unmarshal([]byte(line), &o); err != nil {
-				t.Fatal(err)
-			}
+			must(t, json.Unmarshal([]byte(line), &o))
 			keys = append(keys, strings.TrimPrefix(o.Key, dir+"/"))
 			if o.Key == "" {
 				keys[len(keys)-1] = o.Status + ":" + o.User
@@ -251,14 +249,10 @@ func TestKeyLogGrows(t *testing.T) {
 			_, err = io.WriteString(f, text)
 			f.Close()
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 	}
 	k, err := loadKeyLog(file, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	l := newTLSObserver(k).feed(parseTrace(t, traceOfOpenSSL), 99)
 	if !strings.Contains(l.problem, "the key log has no secret for") || len(l.log) != 0 {
 		t.Error(l.state())
@@ -383,9 +377,7 @@ func TestDecodeBounds(t *testing.T) {
 	much := *stopRecord
 	much.args = strings.Split(strings.Repeat("a="+long(250)+" ", 200)+"z=", " ")
 	body, err := encoded(&much)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	const maxOpen = budgetSessions / (sessionCost + 27) // sessions with a START of 27 bytes
 	for _, tt := range []struct {
 		name              string

@@ -576,9 +576,7 @@ client                                          sessions slower than 1s
 		}
 	}
 	var report decodeReport
-	if err := json.Unmarshal([]byte(decodeWith(t, tape.pcap(), "--summary --json").out), &report); err != nil {
-		t.Fatal(err)
-	}
+	must(t, json.Unmarshal([]byte(decodeWith(t, tape.pcap(), "--summary --json").out), &report))
 	s, c := report.Servers[0], report.Clients[1]
 	if len(report.Servers) != 2 || s.Server != serverAddr || s.Sessions != 99 || s.Status["NO_KEY"] != 78 || s.Took["max"] != 1 ||
 		len(report.Clients) != 14 || c.Client != "10.0.1.1" || c.NoKey != 2 || report.Clients[13].SlowestMS != 1501 || report.Clients[12].NoReply != 1 {

@@ -95,9 +95,7 @@ func recordTLS(t *testing.T, client, server *tls.Config, data string) (writes []
 		secure.Close()
 	}()
 	conn, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer conn.Close()
 	secure := tls.Client(note(conn, 0), client)
 	if _, err := io.WriteString(secure, data); err == nil {
@@ -128,9 +126,7 @@ func TestTLSOfGo(t *testing.T) {
 	t.Parallel()
 	config := func(change func(*x509.Certificate)) *tls.Config {
 		pair, _, err := selfSigned(change)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return &tls.Config{Certificates: pair}
 	}
 	plain, big := config(nil), config(func(c *x509.Certificate) {
@@ -634,9 +630,7 @@ func TestDecodeLateSecrets(t *testing.T) {
 	for i := range tape.frames {
 		p.decode(&tape.frames[i])
 	}
-	if err := os.WriteFile(dir+"/log", []byte(m.keys), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(dir+"/log", []byte(m.keys), 0o600))
 	p.readFiles(t.Context(), inv, nil)
 	if want := "2026-11-23T10:00:00.007Z 198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap NO_REPLY; no UNENCRYPTED flag over TLS\n"; out.String() != want {
 		t.Errorf("got %s, want %s", out, want)

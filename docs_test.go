@@ -547,9 +547,7 @@ func parseDocLine(args []string, env map[string]string) (err error) {
 func markdownPages(t *testing.T) (pages []docPage) {
 	t.Helper()
 	names, err := filepath.Glob("*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	err = filepath.WalkDir("docs", func(name string, _ fs.DirEntry, err error) error {
 		if filepath.Ext(name) == ".md" {
 			names = append(names, name)
@@ -568,9 +566,7 @@ func markdownPages(t *testing.T) (pages []docPage) {
 func readDoc(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return string(text)
 }
 
@@ -599,9 +595,7 @@ func TestDocsHelp(t *testing.T) {
 		pages = append(pages, helpPage("help "+c.name, runWith(t, nil, "", "help", c.name).out))
 	}
 	manParts, err := filepath.Glob("docs/man/*")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, name := range manParts {
 		if filepath.Ext(name) != ".md" {
 			pages = append(pages, roffPage(filepath.ToSlash(name), readDoc(t, name)))

@@ -153,9 +153,7 @@ func TestDumperHidesSecrets(t *testing.T) {
 			&authenContinue{userMsg: secret, data: "reason"},
 		} {
 			body, err := encoded(m)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			var hidden, shown strings.Builder
 			(&dumper{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
 			if strings.Contains(hidden.String(), "Z") || strings.Contains(hidden.String(), " 5a") {
@@ -193,9 +191,7 @@ func TestDumperHidesMisplacedSecrets(t *testing.T) {
 			&authenContinue{data: secret},
 		} {
 			body, err := encoded(m)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			for _, other := range []message{new(authenStart), new(authenContinue), new(authorRequest), new(acctRequest), nil} {
 				for _, body := range [][]byte{body, body[:len(body)-1], append(bytes.Clone(body), 'Z')} {
 					var out strings.Builder
@@ -214,9 +210,7 @@ func TestDumperHidesMisplacedSecrets(t *testing.T) {
 func TestDumperHidesRepeatedSecrets(t *testing.T) {
 	t.Parallel()
 	body, err := encoded(&authenReply{status: authenFail, serverMsg: "no: ZZZZZZ", data: "ZZZZZZ"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, body := range [][]byte{body, append(bytes.Clone(body), 0)} {
 		for _, show := range []bool{false, true} {
 			var out strings.Builder
@@ -236,9 +230,7 @@ func TestDumperOfServe(t *testing.T) {
 	for _, typ := range []packetType{typeAuthen, typeAuthor, typeAcct} {
 		for _, m := range []message{papStart("alice", "ZZZZZZZZ"), answerWith("ZZZZZZZZ"), &authenContinue{data: "ZZZZZZZZ"}} {
 			c := dialFakeClient(t, r.addr)
-			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1, sessionID: 7}, m); err != nil {
-				t.Fatal(err)
-			}
+			must(t, c.send(header{version: minorOne, typ: typ, seqNo: 1, sessionID: 7}, m))
 			if _, err := c.receive(new(authenReply)); err != nil && typ == typeAuthen {
 				t.Error(err)
 			}
@@ -260,9 +252,7 @@ func TestDumperKeepsMessage(t *testing.T) {
 			continue
 		}
 		before, body := fresh(row.message), unhex(t, row.wire)
-		if err := decode(body, before); err != nil {
-			t.Fatal(err)
-		}
+		must(t, decode(body, before))
 		var out strings.Builder
 		(&dumper{out: &out}).packet("sent to", newServer("tac1", 49), &header{}, body, before)
 		if after, err := encoded(before); err != nil || string(after) != string(unhex(t, row.wire)) {

@@ -166,13 +166,9 @@ var (
 func pipelineOf(t testing.TB, capture []byte, options string) (*decodePipeline, *invocation, *lockedBuffer) {
 	out := new(lockedBuffer)
 	inv, err := parse(commands, split("decode "+options), stdio{in: bytes.NewReader(capture), out: out, err: io.Discard, env: func(string) string { return testKey }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	d, err := new(decodeOptions).newDecoder(t.Context(), inv)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return newDecodePipeline(d), inv, out
 }
 
@@ -219,9 +215,7 @@ func parseTrace(t testing.TB, text string) (writes []tlsWrite) {
 func keyLogOf(t testing.TB, text string) *keyLog {
 	t.Helper()
 	k, err := loadKeyLog("-", strings.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return k
 }
 

@@ -26,9 +26,7 @@ func newFakeClient(conn net.Conn) *fakeClient {
 func dialFakeClient(t testing.TB, addr string) *fakeClient {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return newFakeClient(conn)
 }

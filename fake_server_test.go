@@ -15,9 +15,7 @@ import (
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { l.Close() })
 	return l
 }
@@ -27,15 +25,11 @@ func listen(t *testing.T) net.Listener {
 func checkUntouched(t *testing.T, l net.Listener) {
 	t.Helper()
 	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer client.Close()
 	for n := 0; ; n++ {
 		conn, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		conn.Close()
 		if conn.RemoteAddr().String() == client.LocalAddr().String() {
 			if n > 0 {
@@ -52,9 +46,7 @@ func refusedAddr(t *testing.T) string {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
 	conn, err := d.Dial("tcp", listen(t).Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return conn.LocalAddr().String()
 }
@@ -65,14 +57,10 @@ func downAddr(t *testing.T) string {
 	t.Helper()
 	l := listen(t)
 	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { client.Close() })
 	server, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { server.Close() })
 	stopListening(t, l)
 	return l.Addr().String()

@@ -450,9 +450,7 @@ func TestQueuedWriterUnread(t *testing.T) {
 						close(pipe.deaf)
 						for i := range uint32(3) {
 							c := dialFakeClient(t, addr)
-							if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}, papStart("alice", testPassword)); err != nil {
-								t.Fatal(err)
-							}
+							must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}, papStart("alice", testPassword)))
 							if strings.HasPrefix(line, "relay") {
 								if _, err := c.receive(new(authenReply)); err != nil {
 									t.Errorf("a device gets no reply: %v", err)
@@ -500,19 +498,13 @@ func TestQueuedWriterUnreadAtEnd(t *testing.T) {
 // TestTerminalMissing: an input that is no terminal gets no prompts.
 func TestTerminalMissing(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "input"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer file.Close()
 	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer null.Close()
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
 	defer w.Close()
 

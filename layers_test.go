@@ -49,9 +49,7 @@ func wrongArrows(t *testing.T, layers []layer, sources map[string]string) (wrong
 			continue
 		}
 		file, err := goparser.ParseFile(token.NewFileSet(), name, source, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		layerOf[name], parsed[name] = i, file
 		for declared := range file.Scope.Objects {
 			declaredIn[declared] = append(declaredIn[declared], i)
@@ -80,22 +78,16 @@ func peers(a, b layer) bool {
 // TestLayers checks the files of this package against testdata/layers.txt.
 func TestLayers(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("testdata", "layers.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	names, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	sources := make(map[string]string)
 	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
 		source, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		sources[name] = string(source)
 	}
 	if len(sources) < 50 {

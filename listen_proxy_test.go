@@ -309,9 +309,7 @@ func TestListenProxyHeaderLimits(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--proxy-protocol", "127.0.0.1", "--max-per-address", "1")
 	kept := dialProxied(t, s.addr, "192.0.2.1:1024")
-	if err := kept.login(1, flagSingleConnect); err != nil {
-		t.Fatal(err)
-	}
+	must(t, kept.login(1, flagSingleConnect))
 	refused := dialProxied(t, s.addr, "192.0.2.1:1025")
 	refused.checkEnd(t)
 	waitUntil(t, "it has its line", func() bool {
@@ -334,9 +332,7 @@ func TestListenProxyHeaderTLS(t *testing.T) {
 	secure.key = ""
 	head := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagUnencrypted}
 	var reply authenReply
-	if err := secure.send(head, papStart("alice", testPassword)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, secure.send(head, papStart("alice", testPassword)))
 	if _, err := secure.receive(&reply); err != nil || reply.status != authenPass {
 		t.Errorf("%+v, %v", reply, err)
 	}

@@ -28,14 +28,10 @@ func activated(t *testing.T, names string, sockets []*os.File, args ...string) *
 func listenFile(t *testing.T, addr string) (*os.File, string) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { l.Close() })
 	file, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { file.Close() })
 	return file, l.Addr().String()
 }
@@ -97,29 +93,19 @@ func TestListenInheritedRefused(t *testing.T) {
 	local, _ := listenFile(t, "127.0.0.1:0")
 	public, publicAddr := listenFile(t, ":0")
 	unixSocket, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer unixSocket.Close()
 	file, err := unixSocket.(*net.UnixListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer file.Close()
 	outgoing, err := net.Dial("unix", unixSocket.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer outgoing.Close()
 	connected, err := outgoing.(*net.UnixConn).File()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer connected.Close()
 	text, err := os.Open(filepath.Join(dir, "text"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer text.Close()
 	const certs = " --listen-cert DIR/server.pem --listen-cert-key DIR/server.key"
 	for _, tt := range []struct {
@@ -169,9 +155,7 @@ func TestListenSystemd(t *testing.T) {
 		t.Skip("systemd-socket-activate is missing")
 	}
 	l, err := net.Listen("tcp", "127.77.0.1:0") // no other test takes a port of this address
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	addr := l.Addr().String()
 	l.Close()
 	p := startProcess(t, "", nil, activate, "--listen="+addr, "--fdname=devices", "-E", "TACACS_PLUS_KEY", "-E", "GORACE", buildBinary(t), "serve", "--user", "alice:"+testPassword)
@@ -194,9 +178,7 @@ func TestListenBrokenPipe(t *testing.T) {
 				continue // both have the same writer of messages
 			}
 			reader, writer, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			socket, addr := listenFile(t, "127.0.0.1:0")
 			p := newProcess(t, "", []string{"LISTEN_FDS=1"}, slices.Concat([]string{"sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", binary}, split(line, "PASSWORD", testPassword), []string{"--debug"})...)
 			p.ExtraFiles = []*os.File{socket}
@@ -222,9 +204,7 @@ func TestListenBrokenPipe(t *testing.T) {
 		}
 	}
 	reader, writer, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	reader.Close()
 	p := newProcess(t, "", nil, binary, "help")
 	p.Stdout = writer

@@ -246,13 +246,9 @@ func TestListenKeyLengthHidden(t *testing.T) {
 	s := serveWith(t, "--key", key)
 	for typ := typeAuthen; typ <= typeAcct; typ++ {
 		c := dialFakeClient(t, s.addr) // the server has another key
-		if err := c.send(header{version: minorDefault, typ: typ, seqNo: 1}, asciiStart("alice")); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.send(header{version: minorDefault, typ: typ, seqNo: 1}, asciiStart("alice")))
 		h, _, err := readHeader(c)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		body, err := readBody(c, h)
 		if obfuscate(&h, key, body); err != nil || !strings.Contains(string(body), "malformed packet") {
 			t.Fatalf("%v, %q", err, body)
@@ -468,9 +464,7 @@ const serveCerts = "serve --listen 127.0.0.1:0 --user alice:PASSWORD --tls --cer
 func (c *certTest) login(t *testing.T, name, first string) (tls.ConnectionState, error) {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(filepath.Join(c.dir, name+".pem"), filepath.Join(c.dir, name+".key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	raw := dialFakeClient(t, c.server.addr)
 	raw.Write([]byte(first))
 	conn := tls.Client(raw.Conn, &tls.Config{InsecureSkipVerify: true, ServerName: "server", ClientSessionCache: c.cache,
@@ -569,9 +563,7 @@ func TestListenTickets(t *testing.T) {
 		var resumed []string
 		for range 3 {
 			state, err := c.login(t, "r1", "")
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			resumed = append(resumed, fmt.Sprint(state.DidResume))
 			time.Sleep(tt.pause)
 		}
@@ -603,9 +595,7 @@ func (c *firstTicket) Put(_ string, state *tls.ClientSessionState) {
 func (c *certTest) hideChange(t *testing.T) {
 	t.Helper()
 	files, err := os.ReadDir(c.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, file := range files {
 		name := filepath.Join(c.dir, file.Name())
 		data, err := os.ReadFile(name)
@@ -615,9 +605,7 @@ func (c *certTest) hideChange(t *testing.T) {
 		if err == nil {
 			err = os.Chtimes(name, time.Time{}, c.start)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 	}
 }
 
@@ -657,9 +645,7 @@ func TestListenCertificateFiles(t *testing.T) {
 	serial := func(want int64) {
 		t.Helper()
 		state, err := c.login(t, "r1", "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if got := state.PeerCertificates[0].SerialNumber.Int64(); got != want {
 			t.Errorf("the certificate is number %d, want %d", got, want)
 		}
@@ -669,9 +655,7 @@ func TestListenCertificateFiles(t *testing.T) {
 	c.ca.issue(t, "server", 20, nil)
 	c.hideChange(t)
 	serial(20)
-	if err := os.WriteFile(filepath.Join(c.dir, "server.pem"), []byte("this is not PEM"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(filepath.Join(c.dir, "server.pem"), []byte("this is not PEM"), 0o600))
 	for range 3 {
 		serial(20)
 	}

@@ -207,13 +207,9 @@ func TestFaults(t *testing.T) {
 	}
 	t.Run("all of them are here", func(t *testing.T) {
 		source, err := os.ReadFile("main_test.go")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		tested, err := os.ReadFile("client_tls_test.go")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		for _, f := range faults {
 			if row := fmt.Sprintf("{%q, ", f.name); !bytes.Contains(source, []byte(row)) && !bytes.Contains(tested, []byte(row)) {
 				t.Errorf("the fault %s has no row", f.name)

@@ -28,9 +28,7 @@ func TestSignalTwice(t *testing.T) {
 
 	p, addr := startServe(t, nil, start, "--reply-delay", "1h", "--debug")
 	c := dialFakeClient(t, addr)
-	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)))
 	waitUntil(t, "serve has the request", func() bool { return strings.Contains(p.err.String(), "received from") })
 	p.gets(t, syscall.SIGINT)
 	waitUntil(t, "serve stops accepting", func() bool {
@@ -288,9 +286,7 @@ func TestInterruptPipes(t *testing.T) {
 	dir := testFiles(t)
 	pipe, other := filepath.Join(dir, "pipe"), filepath.Join(dir, "other")
 	for _, name := range []string{pipe, other} {
-		if err := syscall.Mkfifo(name, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, syscall.Mkfifo(name, 0o600))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -331,9 +327,7 @@ func TestInterruptPipes(t *testing.T) {
 	}
 	for _, name := range []string{other, pipe} { // the calls that still wait can end
 		silent, err := os.OpenFile(name, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer silent.Close()
 	}
 	for _, line := range []string{
@@ -350,9 +344,7 @@ func TestInterruptPipes(t *testing.T) {
 func TestAnsiblePipe(t *testing.T) {
 	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "args")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, syscall.Mkfifo(pipe, 0o600))
 	done := make(chan runResult)
 	go func() { done <- runWith(t, nil, "", pipe) }()
 	select {
@@ -369,9 +361,7 @@ func TestAnsiblePipe(t *testing.T) {
 func TestProfilePipe(t *testing.T) {
 	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "pipe")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, syscall.Mkfifo(pipe, 0o600))
 	done := make(chan runResult, 1)
 	go func() { done <- runWith(t, nil, "", "version", "@"+pipe) }()
 	select {
@@ -390,16 +380,10 @@ func TestFileOfSecretsIsPrivate(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"old": "# old\n"})
 	in := func(name string) string { return filepath.Join(dir, name) }
-	if err := os.Chmod(in("old"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(in("sub"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(in("old"), 0o644))
+	must(t, os.Mkdir(in("sub"), 0o700))
 	for name, target := range map[string]string{"link": "old", "link2": "sub/link3", "sub/link3": "../old", "dangling": "sub/new", "loop": "loop"} {
-		if err := os.Symlink(target, in(name)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Symlink(target, in(name)))
 	}
 	s := serveWith(t, "--tls", "--write-cacert", in("ca.pem"))
 	logIn := func(keyLog string) runResult {
@@ -407,12 +391,8 @@ func TestFileOfSecretsIsPrivate(t *testing.T) {
 	}
 	for name, file := range map[string]string{"new": "new", "old": "old", "link": "old", "link2": "old", "dangling": "sub/new"} {
 		if file == "old" {
-			if err := os.WriteFile(in("old"), []byte("# old\n"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Chmod(in("old"), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.WriteFile(in("old"), []byte("# old\n"), 0o600))
+			must(t, os.Chmod(in("old"), 0o644))
 		}
 		logIn(in(name)).check(t, 0, "PASS\n", "")
 		b, err := os.ReadFile(in(file))
@@ -423,12 +403,8 @@ func TestFileOfSecretsIsPrivate(t *testing.T) {
 	}
 	logIn(in("loop")).check(t, 2, "", "tacacs_plus: open the key log: .*loop: too many symbolic links\n")
 
-	if err := os.WriteFile(in("old"), appendPcapHeader(nil), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(in("old"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(in("old"), appendPcapHeader(nil), 0o600))
+	must(t, os.Chmod(in("old"), 0o644))
 	for i, mode := range []os.FileMode{0o644, 0o600} {
 		record, err := openRecord(t.Context(), in("link"), i == 1)
 		if (err == nil) != (i == 1) {
@@ -452,14 +428,10 @@ func TestFileOfAnotherUser(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"victim": "keep\n", "theirs": "keep\n"})
 	in := func(name string) string { return filepath.Join(dir, name) }
 	for name, target := range map[string]string{"link": "victim", "dangling": "nothing", "mine": "link"} {
-		if err := os.Symlink(target, in(name)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Symlink(target, in(name)))
 	}
 	for _, name := range []string{"link", "dangling", "theirs"} {
-		if err := os.Lchown(in(name), 12345, 12345); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Lchown(in(name), 12345, 12345))
 	}
 	s := serveWith(t)
 	for name, why := range map[string]string{"link": "link is a symbolic link of another user", "dangling": "dangling is a symbolic link of another user",

@@ -514,9 +514,7 @@ func TestDecodeRejectsWrongKey(t *testing.T) {
 				h := header{version: minorDefault, seqNo: 2, sessionID: random.Uint32()}
 				serverKey, clientKey := "server"+text(26), "client"+text(26)
 				packet, err := appendPacket(nil, &h, sent)
-				if err != nil {
-					t.Fatal(err)
-				}
+				must(t, err)
 				wire := packet[headerLen:]
 				obfuscate(&h, serverKey, wire)
 

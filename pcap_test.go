@@ -455,9 +455,7 @@ func TestPcapLive(t *testing.T) {
 		r, to := io.Pipe()
 		go io.WriteString(to, test.parts[0])
 		c, err := newCapture(r, "FILE", &tacacsPayload, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		for i := range test.parts {
 			var f frame
 			if err := c(&f); err != nil {

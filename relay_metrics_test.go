@@ -104,9 +104,7 @@ func checkHistograms(t testing.TB, samples map[string]float64) {
 func readMetrics(t testing.TB, file string) map[string]float64 {
 	t.Helper()
 	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return parseMetrics(t, string(text))
 }
 
@@ -263,9 +261,7 @@ func TestRelayMetricsInterval(t *testing.T) {
 		r := metricsOf(file, "tac1", "old.key")
 		var reports []string
 		logf := func(format string, args ...any) { reports = append(reports, fmt.Sprintf(format, args...)) }
-		if err := r.writeMetrics(logf); err != nil {
-			t.Fatal(err)
-		}
+		must(t, r.writeMetrics(logf))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { r.runMetrics(ctx, logf); close(ended) }()
@@ -275,13 +271,9 @@ func TestRelayMetricsInterval(t *testing.T) {
 			count++
 			switch second {
 			case 40:
-				if err := os.RemoveAll(dir); err != nil {
-					t.Fatal(err)
-				}
+				must(t, os.RemoveAll(dir))
 			case 80:
-				if err := os.Mkdir(dir, 0o700); err != nil {
-					t.Fatal(err)
-				}
+				must(t, os.Mkdir(dir, 0o700))
 			}
 			time.Sleep(time.Second)
 			synctest.Wait()
@@ -419,14 +411,10 @@ func TestRelayMetricsTLS(t *testing.T) {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	for _, name := range []string{"own.pem", "listen.pem"} { // the authority is valid for longer
 		leaf, err := os.ReadFile(in(name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		ca.write(t, name, "CERTIFICATE", ca.cert.Raw)
 		authority, err := os.ReadFile(in(name))
-		if err = cmp.Or(err, os.WriteFile(in(name), append(leaf, authority...), 0o600)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, cmp.Or(err, os.WriteFile(in(name), append(leaf, authority...), 0o600)))
 	}
 	s := serveWith(t, "--tls", "--cert", in("server.pem"), "--cert-key", in("server.key"))
 	line := split("relay SERVER --tls --cacert DIR/ca.pem --cert DIR/own.pem --cert-key DIR/own.key --listen-tls 127.0.0.1:0 --listen-cert DIR/listen.pem "+

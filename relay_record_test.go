@@ -42,9 +42,7 @@ func TestRelayRecordNeverOverwrites(t *testing.T) {
 	for _, content := range []string{"", "text\n", string(appendPcapHeader(nil))} {
 		dir := writeFiles(t, map[string]string{"old": content})
 		file := filepath.Join(dir, "old")
-		if err := os.Chmod(file, 0o640); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Chmod(file, 0o640))
 		info, _ := os.Stat(file)
 		for _, name := range []string{"old", "link"} {
 			if name == "link" && os.Symlink("old", filepath.Join(dir, name)) != nil {
@@ -88,15 +86,11 @@ func TestRelayRecordAppends(t *testing.T) {
 	}
 	logIn()
 	first, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	frames := recordedFrames(t, first)
 	lastFrame := pcapRecordLen + len(frames[len(frames)-1])
 	for _, cut := range []int{0, 1, lastFrame - pcapRecordLen, lastFrame - pcapRecordLen + 1, lastFrame - 1, lastFrame} {
-		if err := os.WriteFile(file, first[:len(first)-cut], 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(file, first[:len(first)-cut], 0o600))
 		stderr := logIn()
 		want := first
 		if removed := (lastFrame - cut) % lastFrame; cut > 0 {
@@ -170,9 +164,7 @@ func TestRelayRecordLong(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "record.pcap")
 	f, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer f.Close()
 	conn := &pcapConn{ends: [2]netip.AddrPort{netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")}}
 	var frames []byte
@@ -238,9 +230,7 @@ func TestRelayRecordAppendsOnlyToRecord(t *testing.T) {
 		{"two lengths", string(header) + sent[:12] + "\x99" + sent[13:] + sent, "is damaged at byte 24"},
 	} {
 		file := filepath.Join(writeFiles(t, map[string]string{"f": tt.content}), "f")
-		if err := os.Chmod(file, 0o640); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Chmod(file, 0o640))
 		before, _ := os.Stat(file)
 		got := runWith(t, secretsInEnv, "", "relay", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--append", "--record", file)
 		if want := "tacacs_plus: make the record: " + file + " " + tt.why + "\n"; got.code != 2 || !strings.HasSuffix(got.err, want) {
@@ -291,9 +281,7 @@ func TestRelayRecordWhileDiskIsFull(t *testing.T) {
 	}
 	name := filepath.Join(t.TempDir(), "record.pcap")
 	file, err := openRecord(t.Context(), name, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer file.disk.(*os.File).Close()
 	full := &limitedFile{File: file.disk.(*os.File)}
 	file.disk = full
@@ -310,9 +298,7 @@ func TestRelayRecordWhileDiskIsFull(t *testing.T) {
 		}
 		queue = queue[n:]
 		data, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if len(data) > 0 {
 			recordedFrames(t, data)
 		}

@@ -35,9 +35,7 @@ func (r *reloadTest) profile(t *testing.T, lines ...string) {
 
 func (r *reloadTest) file(t *testing.T, name, text string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(r.dir, name), []byte(strings.ReplaceAll(text, "DIR", r.dir)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(filepath.Join(r.dir, name), []byte(strings.ReplaceAll(text, "DIR", r.dir)), 0o600))
 }
 
 // reload sends SIGHUP and returns what the relay has printed when the reload is done.
@@ -89,13 +87,9 @@ func TestRelayReload(t *testing.T) {
 		b := serveWith(t, "--key-file", filepath.Join(writeFiles(t, map[string]string{"k": "the key of server b"}), "k"))
 		r := startReloadTest(t, mode, "host "+a.addr, reloadKeys)
 		old, kept := dialDevice(t, r.testServer), dialDevice(t, r.testServer)
-		if err := old.login(1, flagSingleConnect); err != nil {
-			t.Fatal(err)
-		}
+		must(t, old.login(1, flagSingleConnect))
 		c := asciiStart("alice")
-		if err := kept.send(header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 3}, c); err != nil {
-			t.Fatal(err)
-		}
+		must(t, kept.send(header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 3}, c))
 		waitUntil(t, "the server has both", func() bool { return a.asked("alice") == 2 })
 		const newKey = "the new key of the devices"
 		r.file(t, "server.key", "the key of server b")
@@ -186,9 +180,7 @@ func TestRelayReloadFinishes(t *testing.T) {
 		r := startReloadTest(t, mode, "host "+a.addr, reloadKeys)
 		c := dialDevice(t, r.testServer)
 		first := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 1}
-		if err := c.send(first, papStart("alice", testPassword)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.send(first, papStart("alice", testPassword)))
 		waitUntil(t, "the server has the first login", func() bool { return a.asked("alice") == 1 })
 		r.profile(t, mode, "host "+b.addr, reloadKeys)
 		r.reloaded(t)
@@ -404,9 +396,7 @@ func TestRelayReloadCertificates(t *testing.T) {
 	set := func(c string, dir string) {
 		t.Helper()
 		text := "host " + s.addr + "\nkey " + testKey + "\nlisten-tls 127.0.0.1:0\nclient-ca " + dir + "/ca.pem\n" + strings.ReplaceAll(c, "DIR", dir)
-		if err := os.WriteFile(profile, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(profile, []byte(text), 0o600))
 	}
 	const certs = "listen-cert DIR/server.pem\nlisten-cert-key DIR/server.key\n"
 	c := newCertTest(t, "relay "+s.addr+" --listen-tls 127.0.0.1:0 --listen-cert DIR/server.pem --listen-cert-key DIR/server.key --client-ca DIR/ca.pem")
@@ -519,9 +509,7 @@ func TestRelayReloadDeadTime(t *testing.T) {
 	r.reloaded(t)
 	r.goesTo(t, live, "while the first server is dead")
 	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer l.Close()
 	waitUntil(t, "the server is alive", func() bool { return strings.Contains(r.stderr.String(), addr+" is alive\n") })
 }
@@ -533,9 +521,7 @@ func TestRelayCheckConfig(t *testing.T) {
 	dir := testFiles(t)
 	for name, text := range map[string]string{"server.key": testKey, "device.key": deviceKey, "other.key": "another key of devices",
 		"p": "host tls.invalid,127.0.0.1:4900\ntls\ncacert ca.pem\ncert client.pem\ncert-key client.key\nlisten-tls " + taken + "\nlisten-cert server.pem\nlisten-cert-key server.key\nclient-ca ca.pem\ncheck-config"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
 	for _, tt := range []struct {
 		line     string
@@ -572,17 +558,13 @@ func TestRelayCheckConfigJSON(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	for name, text := range map[string]string{"tac.key": testKey, "device.key": deviceKey, "p": "max-connections 7\nclient-ca ca.pem\nno-warn mixed-transport"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
 	got := runWith(t, nil, "", split("relay @DIR/p -H 127.0.0.1,tls://127.0.0.2 --key-file DIR/tac.key --listen 127.0.0.1:4949 --device-key-file 192.0.2.0/24=DIR/device.key "+
 		"--device-key-file DIR/tac.key --listen-tls 127.0.0.1:4300 --listen-cert DIR/server.pem --listen-cert-key DIR/server.key --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key --json --check-config", "DIR", dir)...)
 	expiry := func(name string) string {
 		pair, err := readKeyPair(t.Context(), filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return pair[0].Leaf.NotAfter.UTC().Format(time.RFC3339)
 	}
 	want := strings.NewReplacer("DIR", dir, "\n", "", "\t", "", "SERVER", expiry("server"), "CLIENT", expiry("client")).Replace(`{"listen":["127.0.0.1:4949"],"listen_tls":["127.0.0.1:4300"],
@@ -678,9 +660,7 @@ func TestRelayServerCertificates(t *testing.T) {
 	newTestCA(t, dir, "ca").issue(t, "server", 10, nil)
 	s := serveWith(t, "--tls", "--cert", in("server.pem"), "--cert-key", in("server.key"))
 	first, err := os.ReadFile(in("ca.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	r := relayTo(t, s.addr, "--tls", "--cacert", in("ca.pem"), "--metrics-file", in("relay.prom"))
 	login := func(what string, want exitCode) {
 		t.Helper()
@@ -690,9 +670,7 @@ func TestRelayServerCertificates(t *testing.T) {
 	}
 	write := func(content []byte) {
 		t.Helper()
-		if err := os.WriteFile(in("ca.pem"), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(in("ca.pem"), content, 0o600))
 	}
 	login("at first", 0)
 	newTestCA(t, dir, "ca")

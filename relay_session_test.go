@@ -349,9 +349,7 @@ func TestRelayPromptForPAP(t *testing.T) {
 		s := serveWith(t, "--fault", "getuser")
 		r := relayTo(t, s.addr, split(mode)...)
 		c := dialDevice(t, r)
-		if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1, flags: flagSingleConnect}, papStart("alice", testPassword)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1, flags: flagSingleConnect}, papStart("alice", testPassword)))
 		var reply authenReply
 		if _, err := c.receive(&reply); err != nil || reply.status != authenGetUser {
 			t.Errorf("%s: got the reply %+v, %v", mode, reply, err)
@@ -603,9 +601,7 @@ func TestRelayDeviceLeaves(t *testing.T) {
 			if _, ok := m.(*acctRequest); ok {
 				h.typ = typeAcct
 			}
-			if err := c.send(h, m); err != nil {
-				t.Fatal(err)
-			}
+			must(t, c.send(h, m))
 			<-came
 			c.Close()
 			waitUntil(t, "the session has ended", func() bool { return strings.Contains(r.log.String(), " alice ") })
@@ -681,9 +677,7 @@ func TestRelayOtherMinorVersion(t *testing.T) {
 			{minorOne, papStart("alice", testPassword), new(authenReply), true},
 		} {
 			h := header{version: tt.version, typ: typeOf(tt.request), seqNo: 1, flags: flagSingleConnect, sessionID: uint32(i)}
-			if err := c.send(h, tt.request); err != nil {
-				t.Fatal(err)
-			}
+			must(t, c.send(h, tt.request))
 			if _, err := c.receive(tt.reply); err != nil {
 				t.Fatalf("%s, %d: %v", mode, i, err)
 			}
@@ -713,9 +707,7 @@ func TestRelayServerTime(t *testing.T) {
 				r.stop()
 				var o recordObject
 				for l := range strings.Lines(r.log.String()) {
-					if err := json.Unmarshal([]byte(l), &o); err != nil {
-						t.Fatal(err)
-					}
+					must(t, json.Unmarshal([]byte(l), &o))
 				}
 				if o.Status != "PASS" || o.ServerMS <= 0 || o.TotalMS-o.ServerMS < lost {
 					t.Errorf("the log is\n%s", r.log)
@@ -777,9 +769,7 @@ func TestRelayManyAtATime(t *testing.T) {
 		s := serveWith(t, "--arg", "note="+strings.Repeat("x", 200))
 		r := relayTo(t, s.addr, split(mode)...)
 		c := dialDevice(t, r)
-		if err := c.login(1000, flagSingleConnect); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.login(1000, flagSingleConnect))
 		const sessions = 60 // below the limit of a device
 		var all []byte
 		for i := range sessions {
@@ -821,12 +811,8 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 	})
 	r := relayTo(t, s.addr, "--timeout", "1h")
 	c := dialDevice(t, r)
-	if err := c.login(1, flagSingleConnect); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, c.login(1, flagSingleConnect))
+	must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)))
 	c.Conn.(*net.TCPConn).CloseWrite()
 	close(closed)
 	var reply authenReply
@@ -847,9 +833,7 @@ func TestRelayBadSessions(t *testing.T) {
 		r := relayTo(t, s.addr, split(mode)...)
 		c, numbers := dialDevice(t, r), make(map[uint32]uint8)
 		unknownFlag := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect | 0x80, sessionID: 1}
-		if err := c.send(unknownFlag, papStart("alice", testPassword)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.send(unknownFlag, papStart("alice", testPassword)))
 		var first authenReply
 		if h, err := c.receive(&first); err != nil || first.status != authenPass || h.flags != flagSingleConnect {
 			t.Fatalf("%s: got %+v %+v, %v", mode, h, first, err)
@@ -873,9 +857,7 @@ func TestRelayBadSessions(t *testing.T) {
 			{header{version: minorDefault, typ: 9, seqNo: 1, sessionID: 6}, asciiStart("bob"), ""},
 		} {
 			bad.h.flags = flagSingleConnect
-			if err := c.send(bad.h, bad.m); err != nil {
-				t.Fatal(err)
-			}
+			must(t, c.send(bad.h, bad.m))
 			if bad.answer == "" {
 				b := make([]byte, headerLen)
 				if _, err := io.ReadFull(c.in, b); err != nil || parseHeader(b).length != 0 || parseHeader(b).seqNo != 2 {
@@ -972,9 +954,7 @@ func dialSecondDevice(t *testing.T, r *testServer) *fakeClient {
 	if err != nil && runtime.GOOS != "linux" {
 		t.Skipf("this system has one loopback address: %v", err)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	c := newFakeClient(conn)
 	c.key = deviceKey
@@ -998,9 +978,7 @@ func TestRelayLogFairness(t *testing.T) {
 				m := &authorRequest{commonFields: commonFields{user: "mallory"}, args: slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, tt.args)}
 				for range tt.requests {
 					requests++
-					if err := mallory.send(header{typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: uint32(requests), version: minorDefault}, m); err != nil {
-						t.Fatal(err)
-					}
+					must(t, mallory.send(header{typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: uint32(requests), version: minorDefault}, m))
 					if _, err := mallory.receive(new(authorResponse)); err != nil {
 						t.Fatal(err)
 					}
@@ -1011,9 +989,7 @@ func TestRelayLogFairness(t *testing.T) {
 			})
 			alice := dialSecondDevice(t, r)
 			for i := range uint32(logins) {
-				if err := alice.login(i, flagSingleConnect); err != nil {
-					t.Fatal(err)
-				}
+				must(t, alice.login(i, flagSingleConnect))
 			}
 			out.stalled.Unlock()
 			count := func(of string) int { return strings.Count(out.String(), of) }

@@ -145,9 +145,7 @@ func TestRelayKeys(t *testing.T) {
 			c := dialFakeClient(t, r.addr)
 			if c.key = tt.key; tt.from == "" {
 				wrong := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
-				if err := c.send(wrong, papStart("alice", testPassword)); err != nil {
-					t.Fatal(err)
-				}
+				must(t, c.send(wrong, papStart("alice", testPassword)))
 				c.key = map[bool]string{true: deviceKey, false: other}[strings.Contains(tt.options, "127")]
 				var reply authenReply
 				if h, err := c.receive(&reply); err != nil || reply.status != authenError || h.seqNo != 2 || h.sessionID != 7 || strings.Contains(reply.serverMsg, "key") {
@@ -210,17 +208,13 @@ func TestRelaySendProxy(t *testing.T) {
 		want := make(map[string]int)
 		for _, flags := range []headerFlags{0, flagSingleConnect} {
 			for _, c := range []*fakeClient{dialDevice(t, r), dialSecondDevice(t, r)} {
-				if err := c.login(1, flags); err != nil {
-					t.Fatal(err)
-				}
+				must(t, c.login(1, flags))
 				want[c.LocalAddr().String()] = 1
 				if flags == 0 {
 					continue
 				}
 				for i := range uint32(3) {
-					if err := c.login(2+i, flags); err != nil {
-						t.Fatal(err)
-					}
+					must(t, c.login(2+i, flags))
 				}
 				fakeExchange{9, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, make(map[uint32]uint8), flags)
 				want[c.LocalAddr().String()] = 5
@@ -360,9 +354,7 @@ func TestRelayDrains(t *testing.T) {
 					if typ == "ascii" {
 						h.version, m, want = minorDefault, asciiStart("alice"), authenGetPass
 					}
-					if err := c.send(h, m); err != nil {
-						t.Fatal(err)
-					}
+					must(t, c.send(h, m))
 					waitUntil(t, "the packet has arrived", func() bool { return strings.Contains(r.stderr.String(), "session_id 00abcdef") })
 					r.cancel()
 					var reply authenReply
@@ -455,12 +447,8 @@ func TestRelayHalfClose(t *testing.T) {
 		s := serveWith(t, "--reply-delay", "100ms")
 		r := relayTo(t, s.addr, split(mode)...)
 		c := dialDevice(t, r)
-		if err := c.login(1, flagSingleConnect); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.login(1, flagSingleConnect))
+		must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)))
 		c.Conn.(*net.TCPConn).CloseWrite()
 		var reply authenReply
 		if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
@@ -766,9 +754,7 @@ func TestRelayRecord(t *testing.T) {
 			}
 			r.relayed(t)
 			data, err := os.ReadFile(record)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if info, err := os.Stat(record); err != nil || info.Mode().Perm() != 0o600 && runtime.GOOS != "windows" {
 				t.Errorf("the mode is %v, %v", info.Mode(), err)
 			}
@@ -870,18 +856,14 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 			record := filepath.Join(t.TempDir(), "record.pcap")
 			r := relayTo(t, s.addr, append(split(mode+options), "-d", "--record", record)...)
 			c := dialDevice(t, r)
-			if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
-				t.Fatal(err)
-			}
+			must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)))
 			var reply authenReply
 			if _, err := c.receive(&reply); err != nil || reply != *no {
 				t.Errorf("%s: the device got %+v, %v", mode, reply, err)
 			}
 			r.stop()
 			data, err := os.ReadFile(record)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			shown := 0
 			if options == " --show-secrets" {
 				shown = 2

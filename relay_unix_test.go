@@ -148,9 +148,7 @@ func TestRelayReloadPipe(t *testing.T) {
 	t.Parallel()
 	a := startFakeServer(t, (*fakeServerConn).grantAll)
 	r := startReloadTest(t, "host "+a.addr, reloadKeys)
-	if err := syscall.Mkfifo(filepath.Join(r.dir, "pipe"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, syscall.Mkfifo(filepath.Join(r.dir, "pipe"), 0o600))
 	r.profile(t, "host "+a.addr, "key-file pipe", "device-key-file device.key", "listen 127.0.0.1:0")
 	r.hangups <- struct{}{}
 	r.goesTo(t, a, "while it waits")
@@ -163,14 +161,10 @@ func TestRelayReloadPipe(t *testing.T) {
 func TestRelayReloadInheritedSocket(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer l.Close()
 	file, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer file.Close()
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	p := newProcess(t, "", []string{"LISTEN_FDS=1"}, "sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", buildBinary(t), "relay", s.addr)
@@ -212,9 +206,7 @@ func TestRelayFewDescriptors(t *testing.T) {
 		greedy := dialFakeClient(t, r.addr)
 		refused := 0
 		for id := range uint32(100) {
-			if err := greedy.send(header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: id}, asciiStart("greedy")); err != nil {
-				t.Fatal(err)
-			}
+			must(t, greedy.send(header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: id}, asciiStart("greedy")))
 			var reply authenReply
 			if _, err := greedy.receive(&reply); err != nil {
 				t.Fatal(id, err, p.out.String())
@@ -247,16 +239,12 @@ func startSystemd(t *testing.T, socket string) *fakeSystemd {
 	t.Helper()
 	if socket == "" {
 		dir, err := os.MkdirTemp("", "") // t.TempDir may be too long for a socket
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		socket = filepath.Join(dir, "notify")
 	}
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	s := &fakeSystemd{socket: socket}
 	go func() {
@@ -338,20 +326,14 @@ const readyMessage = "READY=1\nSTATUS=serving devices"
 func TestRelayNotifyUnread(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "") // t.TempDir may be too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	at := &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"}
 	unread, err := net.ListenUnixgram("unixgram", at)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { unread.Close() })
 	filler, err := net.DialUnix("unixgram", nil, at)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer filler.Close()
 	for err == nil {
 		_ = filler.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
@@ -382,14 +364,10 @@ func TestRelayNotify(t *testing.T) {
 		device.key = deviceKey
 		go func() { login <- device.login(1, 0) }()
 		conn, err := server.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		upstream := newFakeClient(conn)
 		h, err := upstream.receive(new(authenStart))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		r.cancel()
 		if got := systemd.receives(t); got != "STOPPING=1" {
 			t.Errorf("the second message is %q", got)
@@ -491,9 +469,7 @@ func TestRelayWatchdog(t *testing.T) {
 func TestRelayUnit(t *testing.T) {
 	t.Parallel()
 	unit, err := os.ReadFile("systemd/tacacs_plus-relay@.service")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	match := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/tacacs_plus (.*)/etc/tacacs_plus/%i$`).FindStringSubmatch(string(unit))
 	if match == nil {
 		t.Fatal("the unit does not start a profile")
@@ -655,9 +631,7 @@ func TestRelayNotifyReload(t *testing.T) {
 		{"", "READY=1\nSTATUS=not reloaded: no key of the devices in " + keyFile},
 		{deviceKey, readyMessage},
 	} {
-		if err := os.WriteFile(keyFile, []byte(test.key), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(keyFile, []byte(test.key), 0o600))
 		before := monotonicTime().Microseconds()
 		hangups <- struct{}{}
 		began := systemd.receives(t)

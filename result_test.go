@@ -670,9 +670,7 @@ func TestWarningSetEscapes(t *testing.T) {
 // TestWarningsDocumented: docs/automation.md has a table of all warnings, and no other ones.
 func TestWarningsDocumented(t *testing.T) {
 	text, err := os.ReadFile("docs/automation.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_, section, _ := strings.Cut(string(text), "\n## Warnings\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var documented []string

@@ -30,9 +30,7 @@ func TestServeDialogues(t *testing.T) {
 	}
 	challenge := func(typ authenType, n int) string {
 		data, err := chapData(typ, "alice", testPassword, 7, bytes.Repeat([]byte{9}, n), bytes.Repeat([]byte{8}, 16))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return data
 	}
 	ms := challenge(authenMSCHAP, 8)
@@ -186,9 +184,7 @@ func TestServeUnsupported(t *testing.T) {
 		c := dialFakeClient(t, s.addr)
 		h := header{version: tt.version, typ: typeAuthen, seqNo: 1}
 		m := &authenStart{action: tt.action, commonFields: commonFields{typ: tt.typ, service: tt.service, user: "alice"}, data: testPassword}
-		if err := c.send(h, m); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.send(h, m))
 		var r authenReply
 		got, err := c.receive(&r)
 		if err != nil || r.status != tt.want || got.version != tt.version || (tt.want == authenFail) != strings.Contains(r.serverMsg, " ") {
@@ -460,9 +456,7 @@ func TestServeProofs(t *testing.T) {
 func TestServeProofsMalformed(t *testing.T) {
 	for typ, n := range proofTypes {
 		data, err := chapData(typ, "alice", testPassword, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		refused := func(what, data string) {
 			if proves(&authenStart{commonFields: commonFields{typ: typ, user: "alice"}, data: data}, testPassword) {
 				t.Errorf("%s: %s is a proof", typ, what)
@@ -521,9 +515,7 @@ func TestServeUnknownUser(t *testing.T) {
 	for typ, n := range map[authenType]int{authenPAP: 0, authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16} {
 		for _, password := range []string{"", testPassword} {
 			data, err := chapData(typ, "eve", password, 3, make([]byte, n), make([]byte, 16))
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if typ == authenPAP {
 				data = password
 			}
@@ -567,13 +559,9 @@ func TestServeRecordKind(t *testing.T) {
 		p := newLabConn(newLab(), new(stream))
 		p.client.log.out = newQueuedWriter(t.Context(), out)
 		body, err := encoded(&acctRequest{flags: acctFlags(flags), commonFields: commonFields{user: "alice"}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		r, _, err := p.decide(&header{version: minorDefault, typ: typeAcct, seqNo: 1}, body)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		kind, valid := map[int]string{0x02: "start", 0x04: "stop", 0x08: "watchdog", 0x0a: "watchdog-update"}[flags&0x0e]
 		want := acctReply{status: acctSuccess}
 		if !valid {
@@ -622,18 +610,14 @@ func TestServeMinorVersion(t *testing.T) {
 			want = fmt.Sprintf("minor version %d is not supported", minor)
 		}
 		h := header{version: majorVersion<<4 | minor, typ: typeAuthor, seqNo: 1, sessionID: 1, flags: flagSingleConnect}
-		if err := c.send(h, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.send(h, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}))
 		var author authorResponse
 		_, err := c.receive(&author)
 		if status := map[bool]authorStatus{true: authorPassAdd, false: authorError}[minor == 0]; err != nil || author.status != status || author.serverMsg != want {
 			t.Errorf("minor version %d: %v, %+v", minor, err, author)
 		}
 		h.typ, h.sessionID = typeAcct, 2
-		if err := c.send(h, &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"service=shell"}}); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.send(h, &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"service=shell"}}))
 		var acct acctReply
 		_, err = c.receive(&acct)
 		if status := map[bool]acctStatus{true: acctSuccess, false: acctError}[minor == 0]; err != nil || acct.status != status || acct.serverMsg != want {
@@ -669,17 +653,13 @@ func TestServeDecidesAlone(t *testing.T) {
 	c := newLabConn(newLab(), new(stream))
 	for _, m := range []message{asciiStart(""), answerWith("alice"), answerWith(testPassword)} {
 		body, err := encoded(m)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1}
 		if d := c.dialogues[0]; d != nil {
 			d.tracker, h.seqNo = sessionTracker{}, d.seqNo+1
 		}
 		reply, _, err := c.decide(&h, body)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		r = reply.(*authenReply)
 	}
 	if r.status != authenPass || len(c.dialogues) > 0 {

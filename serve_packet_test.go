@@ -40,9 +40,7 @@ func TestServeSingleConnectFlag(t *testing.T) {
 		c := dialFakeClient(t, s.addr)
 		for i, flags := range tt.sent {
 			h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flags, sessionID: uint32(i)}
-			if err := c.send(h, papStart("alice", testPassword)); err != nil {
-				t.Fatal(err)
-			}
+			must(t, c.send(h, papStart("alice", testPassword)))
 			if h, err := c.receive(new(authenReply)); err != nil || h.flags != tt.got[i] {
 				t.Errorf("%v: reply %d has the flags %s, %v, want %s", tt.sent, i, h.flags, err, tt.got[i])
 			}
@@ -61,9 +59,7 @@ func TestServeSingleConnectFlagOfContinue(t *testing.T) {
 		c := dialFakeClient(t, serveWith(t).addr)
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: first}
 		for _, m := range []message{asciiStart("alice"), answerWith(testPassword)} {
-			if err := c.send(h, m); err != nil {
-				t.Fatal(err)
-			}
+			must(t, c.send(h, m))
 			if got, err := c.receive(new(authenReply)); err != nil || got.flags != first {
 				t.Errorf("%+v gets the header %+v, %v, want the flags %s", h, got, err, first)
 			}
@@ -160,9 +156,7 @@ func TestServeWrongKeyLine(t *testing.T) {
 	const key = "der Schlüssel, überall länger"
 	s := serveWith(t, "--key", key)
 	c := dialFakeClient(t, s.addr)
-	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1}, papStart("alice", testPassword)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1}, papStart("alice", testPassword)))
 	if h, _, err := readHeader(c.in); err != nil || h.flags&flagUnencrypted != 0 {
 		t.Errorf("got the reply %+v, %v", h, err)
 	}
@@ -331,9 +325,7 @@ func TestServeConnectionLimit(t *testing.T) {
 	s := serveWith(t, "--max-per-address", "2")
 	first, second := dialFakeClient(t, s.addr), dialFakeClient(t, s.addr)
 	for _, c := range []*fakeClient{first, second} { // both are served by now
-		if err := c.login(1, flagSingleConnect); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.login(1, flagSingleConnect))
 	}
 	third := dialFakeClient(t, s.addr)
 	third.checkEnd(t)
@@ -395,9 +387,7 @@ func TestServeRudeClients(t *testing.T) {
 	data := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword))
 	began, sent := time.Now(), 0
 	for i := 0; sent < len(data); i++ { // the slow client sends a byte for each login of the other one
-		if err := dialFakeClient(t, s.addr).login(uint32(i), 0); err != nil {
-			t.Fatal(err)
-		}
+		must(t, dialFakeClient(t, s.addr).login(uint32(i), 0))
 		if time.Since(began) > firstTimeout/2 { // on a slow machine send the rest in time
 			i = len(data) - 1
 		}
@@ -443,9 +433,7 @@ func TestServeRepliesDoNotPileUp(t *testing.T) {
 func TestServeDeadlines(t *testing.T) {
 	t.Parallel()
 	pair, _, err := selfSigned(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	login := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
 	for _, tt := range []struct {
 		name   string
@@ -603,9 +591,7 @@ func TestServeDialogueMemory(t *testing.T) {
 	p := newLabConn(srv, new(stream))
 	feed := func(id uint32, seqNo uint8, m message) {
 		body, err := encoded(m)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		h := &header{version: minorDefault, typ: typeAuthen, seqNo: seqNo, sessionID: id}
 		if _, over, err := p.decide(h, body); over || err != nil {
 			t.Fatalf("%+v ends the dialogue: %v", m, err)
@@ -731,9 +717,7 @@ func TestServeUnprovenConnections(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--proxy-protocol", "127.0.0.1", "--max-connections", "32")
 	proven := dialProxied(t, s.addr, "192.0.2.1:1024")
-	if err := proven.login(1, flagSingleConnect); err != nil {
-		t.Fatal(err)
-	}
+	must(t, proven.login(1, flagSingleConnect))
 	wrong := dialProxied(t, s.addr, "192.0.2.1:1025") // it proves nothing
 	wrong.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, &authenStart{action: 99, commonFields: commonFields{typ: authenPAP}})
 	if _, err := wrong.receive(new(authenReply)); err != nil {

@@ -445,9 +445,7 @@ func TestTerminalSignal(t *testing.T) {
 // TestTerminalInterruptEndsLoop: the first Ctrl-C ends a shell's loop, since the signal ends the program.
 func TestTerminalInterruptEndsLoop(t *testing.T) {
 	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	p := openPTY(t)
 	cmd := p.start(t, bash, "-c", `for user in a b; do "$0" authenticate $user 192.0.2.1; echo next; done`, buildBinary(t))
 	readUntil(t, p.person, "tacacs+ secret: ")
@@ -479,9 +477,7 @@ func TestTerminalStop(t *testing.T) {
 		}
 	}
 	conn, err := l.Accept() // now the client waits for a reply
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer conn.Close()
 	shown += readUntil(t, p.person, "\r\n")
 	p.checkEcho(t, true)
@@ -565,9 +561,7 @@ func TestTerminalContinue(t *testing.T) {
 	cmd := p.start(t, buildBinary(t), "authenticate", "alice", refusedAddr(t), "-t", "pap", "--password", "x")
 	signal := func(s syscall.Signal) {
 		t.Helper()
-		if err := cmd.Process.Signal(s); err != nil {
-			t.Fatal(err)
-		}
+		must(t, cmd.Process.Signal(s))
 		time.Sleep(reactionTime)
 	}
 	shown := readUntil(t, p.person, "tacacs+ secret: ")
@@ -575,14 +569,10 @@ func TestTerminalContinue(t *testing.T) {
 	p.checkEcho(t, false)
 	signal(syscall.SIGSTOP)
 	var mode syscall.Termios
-	if err := ioctl(p.program.Fd(), ioctlGetTermios, &mode); err != nil {
-		t.Fatal(err)
-	}
+	must(t, ioctl(p.program.Fd(), ioctlGetTermios, &mode))
 	mode.Lflag |= syscall.ECHO
 	mode.Iflag ^= syscall.IXON // a setting of the user
-	if err := ioctl(p.program.Fd(), ioctlSetTermios, &mode); err != nil {
-		t.Fatal(err)
-	}
+	must(t, ioctl(p.program.Fd(), ioctlSetTermios, &mode))
 	signal(syscall.SIGCONT)
 	p.checkEcho(t, false)
 	p.types(t, testKey+"\n")
@@ -604,9 +594,7 @@ func TestTerminalStopNotWatched(t *testing.T) {
 	p := openPTY(t)
 	cmd := p.start(t, buildBinary(t), "authenticate", "alice", l.Addr().String(), "-t", "pap", "--password", "x", "-k", testKey)
 	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer conn.Close()
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/status")
 	_, rest, _ := strings.Cut(string(status), "\nSigCgt:\t")
@@ -632,9 +620,7 @@ func TestTerminalControlling(t *testing.T) {
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = processEnv(), strings.NewReader("not a secret\n"), &stdout, &stderr
 	cmd.ExtraFiles = []*os.File{p.program}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 3}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, cmd.Start())
 	readUntil(t, p.person, "tacacs+ secret: ")
 	p.checkEcho(t, false)
 	p.types(t, testKey+"\n")
@@ -656,9 +642,7 @@ func TestTerminalBackground(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	p := openPTY(t)
 	cmd := p.start(t, bash, "-c", `set -m; "$@" & wait $!; echo "[ended $?]"`, "bash", buildBinary(t), "authenticate", "alice", l.Addr().String())
 	shown := readUntil(t, p.person, "[ended 2]")

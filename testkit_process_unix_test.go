@@ -19,16 +19,12 @@ import (
 func buildBinary(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if script := os.Getenv("EMULATED_PROGRAM"); script != "" {
 		self = script
 	}
 	binary := filepath.Join(t.TempDir(), "tacacs_plus")
-	if err := os.Symlink(self, binary); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Symlink(self, binary))
 	return binary
 }
 
@@ -64,9 +60,7 @@ func newProcess(t *testing.T, addr string, env []string, args ...string) *proces
 	p.Env = processEnv(append(env, "TACACS_PLUS_KEY="+testKey, "TACACS_PLUS_PWD="+testPassword)...)
 	p.Stdout, p.Stderr, p.WaitDelay = &p.out, &p.err, patience
 	in, err := p.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	p.in = in
 	t.Cleanup(func() { in.Close() })
 	return p
@@ -74,9 +68,7 @@ func newProcess(t *testing.T, addr string, env []string, args ...string) *proces
 
 func (p *process) starts(t *testing.T) {
 	t.Helper()
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, p.Start())
 }
 
 // startServe starts serve as a process and returns its address.
@@ -91,9 +83,7 @@ func startServe(t *testing.T, env, start []string, options ...string) (p *proces
 // gets sends a signal to the process.
 func (p *process) gets(t *testing.T, s syscall.Signal) {
 	t.Helper()
-	if err := p.Process.Signal(s); err != nil {
-		t.Fatal(err)
-	}
+	must(t, p.Process.Signal(s))
 }
 
 // ends waits for the process. The exit code is as in a shell.

@@ -21,14 +21,10 @@ type pty struct{ person, program *os.File }
 func openPTY(t *testing.T) pty {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { person.Close() })
 	raw, err := person.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var unlock, number int32
 	var errnos [2]syscall.Errno
 	err = raw.Control(func(fd uintptr) {
@@ -39,9 +35,7 @@ func openPTY(t *testing.T) pty {
 		t.Fatal(err, errnos)
 	}
 	program, err := os.OpenFile("/dev/pts/"+strconv.Itoa(int(number)), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { program.Close() })
 	return pty{person, program}
 }
@@ -57,9 +51,7 @@ func (p pty) types(t *testing.T, text string) {
 func (p pty) checkEcho(t *testing.T, want bool) {
 	t.Helper()
 	var mode syscall.Termios
-	if err := ioctl(p.program.Fd(), ioctlGetTermios, &mode); err != nil {
-		t.Fatal(err)
-	}
+	must(t, ioctl(p.program.Fd(), ioctlGetTermios, &mode))
 	if got := mode.Lflag&syscall.ECHO != 0; got != want {
 		t.Errorf("echo is %t, want %t", got, want)
 	}
@@ -68,9 +60,7 @@ func (p pty) checkEcho(t *testing.T, want bool) {
 // readUntil reads until it has read text, and returns all that it has read.
 func readUntil(t *testing.T, r *os.File, text string) string {
 	t.Helper()
-	if err := r.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, r.SetReadDeadline(time.Now().Add(patience)))
 	var got []byte
 	for b := make([]byte, 1024); !bytes.Contains(got, []byte(text)); {
 		n, err := r.Read(b)
@@ -100,9 +90,7 @@ func (p pty) runAt(t *testing.T, line string) *terminalRun {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	s := &terminalRun{pty: p, stderr: r, leave: cancel, done: make(chan exitCode, 1)}
 	t.Cleanup(func() { cancel(); r.Close(); w.Close() })
 	s.checkEcho(t, true)
@@ -147,9 +135,7 @@ func (p pty) start(t *testing.T, args ...string) *exec.Cmd {
 	cmd.Env = processEnv()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.program, p.program, p.program
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, cmd.Start())
 	return cmd
 }
 
@@ -158,9 +144,7 @@ func (p pty) start(t *testing.T, args ...string) *exec.Cmd {
 func (p pty) atShell(t *testing.T, before string, args ...string) *exec.Cmd {
 	t.Helper()
 	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	script := before + `set -m; "$@"; while code=$?; [ $code -gt 144 ]; do echo "[stopped]"; read x; fg >/dev/null; done; echo "[ended $code]"`
 	return p.start(t, append([]string{bash, "-c", script, "bash", buildBinary(t)}, args...)...)
 }

@@ -115,11 +115,17 @@ func writeFiles(t testing.TB, files map[string]string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
 	return dir
+}
+
+// must ends a test that cannot go on after an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func long(n int) string { return strings.Repeat("x", n) }
@@ -449,13 +455,9 @@ func profileDir(t *testing.T, files ...string) (dir string, env map[string]strin
 	t.Helper()
 	config := t.TempDir()
 	dir = filepath.Join(config, "tacacs_plus")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Mkdir(dir, 0o700))
 	for i := 0; i < len(files); i += 2 {
-		if err := os.WriteFile(filepath.Join(dir, files[i]), []byte(files[i+1]), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, files[i]), []byte(files[i+1]), 0o600))
 	}
 	return dir, map[string]string{"XDG_CONFIG_HOME": config, "AppData": config}
 }
@@ -464,9 +466,7 @@ func profileDir(t *testing.T, files ...string) (dir string, env map[string]strin
 func clientFor(t *testing.T, list string) *client {
 	t.Helper()
 	servers, err := parseServers(list, 49, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return &client{servers: servers, keys: []key{{source: "test", value: testKey}}, timeout: patience, singleConnect: true}
 }
 
@@ -492,9 +492,7 @@ func newTestCA(t *testing.T, dir, name string) *testCA {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(10000 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &ca.key.PublicKey, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if ca.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
@@ -505,17 +503,13 @@ func newTestCA(t *testing.T, dir, name string) *testCA {
 func newKey(t *testing.T) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return key
 }
 
 func (ca *testCA) write(t *testing.T, file, what string, der []byte) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(ca.dir, file), pem.EncodeToMemory(&pem.Block{Type: what, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(filepath.Join(ca.dir, file), pem.EncodeToMemory(&pem.Block{Type: what, Bytes: der}), 0o600))
 }
 
 // issue writes NAME.pem and NAME.key for 127.0.0.1. change can modify the template.
@@ -529,9 +523,7 @@ func (ca *testCA) issue(t *testing.T, name string, serial int64, change func(*x5
 		change(template)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	ca.write(t, name+".pem", "CERTIFICATE", der)
 	if der, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
 		t.Fatal(err)
@@ -546,9 +538,7 @@ func (ca *testCA) intermediate(t *testing.T, name string, serial int64) *testCA 
 	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: ca.cert.NotBefore, NotAfter: ca.cert.NotAfter,
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &sub.key.PublicKey, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if sub.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
@@ -566,9 +556,7 @@ func (ca *testCA) revokeFrom(t *testing.T, file string, serial int64, from, next
 	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1),
 		ThisUpdate: from, NextUpdate: next,
 		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(serial), RevocationTime: time.Now().Add(-time.Hour)}}}, ca.cert, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	ca.write(t, file, "X509 CRL", der)
 }
 
@@ -599,9 +587,7 @@ func testFiles(t *testing.T) string {
 func secureServer(t *testing.T) (l net.Listener, file string) {
 	t.Helper()
 	pair, ca, err := selfSigned(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	dir := writeFiles(t, map[string]string{"ca.pem": string(ca)})
 	return tls.NewListener(listen(t), &tls.Config{Certificates: pair}), filepath.Join(dir, "ca.pem")
 }

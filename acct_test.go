@@ -64,13 +64,9 @@ func TestCompleteRecord(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			args := strings.Fields(test.args)
-			if got := strings.Join(completeRecord(test.flags, args, "id", now), " "); got != test.want {
-				t.Errorf("got  %s\nwant %s", got, test.want)
-			}
+			equal(t, strings.Join(completeRecord(test.flags, args, "id", now), " "), test.want)
 			// The stop record of --exec uses the same arguments, so they must not change.
-			if got := strings.Join(args, " "); got != test.args {
-				t.Errorf("arguments changed: got %s, want %s", got, test.args)
-			}
+			equal(t, strings.Join(args, " "), test.args, "arguments changed")
 		})
 	}
 }
@@ -78,9 +74,7 @@ func TestCompleteRecord(t *testing.T) {
 func TestArgValue(t *testing.T) {
 	args := []string{"malformed", "task_id*7", "task_id=8", "cmd=a=b", "reason="}
 	for name, want := range map[string]string{"task_id": "7", "cmd": "a=b", "reason": "", "event": "", "malformed": "", "": ""} {
-		if got := argValue(args, name); got != want {
-			t.Errorf("%q: got %q, want %q", name, got, want)
-		}
+		equal(t, argValue(args, name), want, name)
 	}
 }
 
@@ -328,9 +322,7 @@ func TestExecTimes(t *testing.T) {
 	addr, records := acctServer(t, "late success", "success")
 	runWith(t, secretsInEnv, "", "account", "alice", addr, "--exec", "--", "true").check(t, 0, "", "")
 	start, stop := <-records, <-records
-	if got := argValue(stop.args, "elapsed_time"); got != "0" {
-		t.Errorf("elapsed_time=%s", got)
-	}
+	equal(t, argValue(stop.args, "elapsed_time"), "0", "elapsed_time")
 	for _, name := range []string{"start_time", "task_id"} {
 		if a, b := argValue(start.args, name), argValue(stop.args, name); a != b || a == "" {
 			t.Errorf("%s=%s, then %s", name, a, b)
@@ -397,7 +389,7 @@ func TestAccountOtherMinorVersion(t *testing.T) {
 	}
 	answering := func(last message) string {
 		return startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				if q.typ == typeAcct || q.continues != nil {
 					q.version ^= 1
 					c.Write(c.reply(q, last))

@@ -340,7 +340,7 @@ func TestAuthenticationRefusedByAskingAgain(t *testing.T) {
 func TestRequesterConnectionAfterAbort(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			c.Write(c.reply(q, &authenReply{status: authenGetPass, serverMsg: "Password: "})) // to the ABORT too
 		}
 	})
@@ -476,9 +476,7 @@ func TestAuthenticationDialogue(t *testing.T) {
 			} else {
 				r = tt.a.answer(answer[1:], nil)
 			}
-			if got := r.describe(); got != tt.steps[i+1] {
-				t.Errorf("%s, step %d, %s: got %s, want %s", tt.name, i/2+1, tt.steps[i], got, tt.steps[i+1])
-			}
+			equal(t, r.describe(), tt.steps[i+1], tt.name, "step", i/2+1, tt.steps[i])
 		}
 	}
 }
@@ -497,9 +495,7 @@ func TestAuthenticationKeepsATypedPassword(t *testing.T) {
 				a.answer("typed", nil)
 			}
 		}
-		if got := a.password == "typed" && !a.deferred; got != kept {
-			t.Errorf("%q: the password is kept: %t", serverMsg, got)
-		}
+		equal(t, a.password == "typed" && !a.deferred, kept, serverMsg, "the password is kept")
 		if secrets := a.secrets(); !slices.Contains(secrets, "typed") {
 			t.Errorf("%q: secrets %q do not include the typed text", serverMsg, secrets)
 		}
@@ -692,9 +688,7 @@ func TestChapDataLength(t *testing.T) {
 		}
 	}
 	for _, typ := range []authenType{authenASCII, authenPAP} {
-		if got := challengeSize(typ); got != 0 {
-			t.Errorf("challenge size of %s: got %d, want 0", typ, got)
-		}
+		equal(t, challengeSize(typ), 0, "challenge size of", typ)
 	}
 }
 

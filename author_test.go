@@ -40,9 +40,7 @@ func TestSplitArg(t *testing.T) {
 func TestHasArg(t *testing.T) {
 	args := []string{"service=shell", "cmd*", "malformed"}
 	for name, want := range map[string]bool{"service": true, "cmd": true, "cmd-arg": false, "serv": false, "malformed": false} {
-		if got := hasArg(args, name); got != want {
-			t.Errorf("%s: got %v, want %v", name, got, want)
-		}
+		equal(t, hasArg(args, name), want, name)
 	}
 }
 
@@ -104,16 +102,12 @@ func TestEffectiveArgs(t *testing.T) {
 		{authorFollow, response, ""},
 		{0x99, response, ""},
 	} {
-		if got := strings.Join(effectiveArgs(test.status, request, test.response), " "); got != test.want {
-			t.Errorf("%s with %q: got %q, want %q", test.status, test.response, got, test.want)
-		}
+		equal(t, strings.Join(effectiveArgs(test.status, request, test.response), " "), test.want, test.status, "with", test.response)
 	}
 	// The added arguments must not be written to the memory of the request.
 	request = append(make([]string, 0, 9), request...)
 	effectiveArgs(authorPassAdd, request, response)
-	if got := request[:3][2]; got != "" {
-		t.Errorf("got %q after the arguments of the request, want an empty string", got)
-	}
+	equal(t, request[:3][2], "")
 }
 
 func TestCommandArgs(t *testing.T) {
@@ -124,9 +118,7 @@ func TestCommandArgs(t *testing.T) {
 		"configure terminal <cr>":  "service=shell cmd=configure cmd-arg=terminal cmd-arg=<cr>",
 		"show version | include *": "service=shell cmd=show cmd-arg=version cmd-arg=| cmd-arg=include cmd-arg=*",
 	} {
-		if got := strings.Join(commandArgs(strings.Fields(command)), " "); got != want {
-			t.Errorf("%s: got %s, want %s", command, got, want)
-		}
+		equal(t, strings.Join(commandArgs(strings.Fields(command)), " "), want, command)
 	}
 }
 
@@ -146,9 +138,7 @@ func TestCompleteShell(t *testing.T) {
 		"":                                 "",
 		"service=ppp service=shell addr*1": "service=ppp service=shell cmd= addr*1",
 	} {
-		if got := strings.Join(completeShell(strings.Fields(args)), " "); got != want {
-			t.Errorf("%q: got %q, want %q", args, got, want)
-		}
+		equal(t, strings.Join(completeShell(strings.Fields(args)), " "), want, args)
 	}
 }
 
@@ -171,9 +161,7 @@ func TestHolds(t *testing.T) {
 		"addr=":         false,
 		"malformed":     false,
 	} {
-		if got := holds(args, want); got != held {
-			t.Errorf("%s: got %v, want %v", want, got, held)
-		}
+		equal(t, holds(args, want), held, want)
 	}
 	if holds(nil, "a=") {
 		t.Error("no arguments: got true, want false")
@@ -216,9 +204,7 @@ func TestResponseOverridesRequest(t *testing.T) {
 		{"priv=1 malformed", request + " priv=1 malformed"},
 		{"vendor=2", request + " vendor=2"},
 	} {
-		if got := strings.Join(effectiveArgs(authorPassAdd, strings.Fields(request), strings.Fields(tt.response)), " "); got != tt.effective {
-			t.Errorf("%s: got %s, want %s", tt.response, got, tt.effective)
-		}
+		equal(t, strings.Join(effectiveArgs(authorPassAdd, strings.Fields(request), strings.Fields(tt.response)), " "), tt.effective, tt.response)
 	}
 	response := &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=1"}}
 	for _, tt := range []struct {
@@ -256,9 +242,7 @@ func TestAllowedValues(t *testing.T) {
 		"cmd=": "", "cmd-arg=<cr>": "", "service=any": "", "protocol=ip": "", "addr-pool=pool": "", "autocmd=show x": "", "vendor=x": "",
 	} {
 		name, value, _, _ := splitArg(arg)
-		if got := allowedValues(name, value); got != want {
-			t.Errorf("%s: got %q, want %q", arg, got, want)
-		}
+		equal(t, allowedValues(name, value), want, arg)
 	}
 }
 
@@ -301,9 +285,7 @@ func TestStrict(t *testing.T) {
 			want.code = classDenied.exit()
 			want.err += "tacacs_plus: --strict: " + strings.ReplaceAll(tt.denied, "SERVER", addr) + "\n"
 		}
-		if got := runWith(t, secretsInEnv, "", "authorize", "alice", addr, "--strict"); got != want {
-			t.Errorf("%s with --strict: got %+v, want %+v", tt.args, got, want)
-		}
+		equal(t, runWith(t, secretsInEnv, "", "authorize", "alice", addr, "--strict"), want, tt.args, "with --strict")
 	}
 	denies := answering(t, testKey, &authorResponse{status: authorFail, args: []string{"vendor=1"}})
 	if got := runWith(t, secretsInEnv, "", "authorize", "alice", denies, "--strict"); got != (runResult{1, "FAIL\n  vendor=1\n", ""}) {
@@ -345,9 +327,7 @@ func TestRequireRepeated(t *testing.T) {
 		if tt.denied != "" {
 			want.code, want.err = 1, "tacacs_plus: "+tt.denied+"\n"
 		}
-		if got != want {
-			t.Errorf("%+v: got %+v", tt, got)
-		}
+		equal(t, got, want, tt)
 	}
 }
 
@@ -370,7 +350,7 @@ func TestCR(t *testing.T) {
 	} {
 		sent := make(chan []string, 2)
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				switch m := q.message.(type) {
 				case *authorRequest:
 					sent <- slices.Clone(m.args)
@@ -397,9 +377,7 @@ func TestCR(t *testing.T) {
 
 // TestCommandLineBlanks: an empty cmd-arg leaves two blanks, so that a rule sees what the device sent.
 func TestCommandLineBlanks(t *testing.T) {
-	if got := commandLine([]string{"service=shell", "cmd=show", "cmd-arg=", "cmd-arg=run"}); got != "show  run" {
-		t.Errorf("got %q", got)
-	}
+	equal(t, commandLine([]string{"service=shell", "cmd=show", "cmd-arg=", "cmd-arg=run"}), "show  run")
 }
 
 // TestExecRecordable: a command runs as it is, although its record cannot hold it.

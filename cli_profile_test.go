@@ -97,9 +97,7 @@ func TestProfileWords(t *testing.T) {
 		if inv.command.name == "serve" {
 			tt.want = "  []" // serve uses neither
 		}
-		if got != tt.want {
-			t.Errorf("%s: got %s, want %s", tt.line, got, tt.want)
-		}
+		equal(t, got, tt.want, tt.line)
 	}
 }
 
@@ -245,9 +243,7 @@ func TestProfileErrors(t *testing.T) {
 		path := filepath.Join(dir, "prod")
 		must(t, os.WriteFile(path, []byte(tt.profile), 0o600))
 		want := runResult{classUsage.exit(), "", "tacacs_plus: " + path + tt.err + "\n"}
-		if got := runWith(t, env, "", split("authenticate alice tac1 @prod")...); got != want {
-			t.Errorf("%q: got\n%+v, want\n%+v", tt.profile, got, want)
-		}
+		equal(t, runWith(t, env, "", split("authenticate alice tac1 @prod")...), want, tt.profile)
 	}
 	for profile, want := range map[string]string{
 		"timeout 5\nhost tac1:99999,tac2":     `:2: port "99999" of server "tac1:99999" must be 1 to 65535`,
@@ -571,8 +567,6 @@ func TestProfileServerKeys(t *testing.T) {
 	} {
 		inv, err := parse(commands, split(command+" @"+in("p")), stdio{env: func(string) string { return "" }})
 		must(t, err)
-		if got := strings.Join(keyFiles(inv), " "); got != want {
-			t.Errorf("%s: %s, want %s", command, got, want)
-		}
+		equal(t, strings.Join(keyFiles(inv), " "), want, command)
 	}
 }

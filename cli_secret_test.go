@@ -246,9 +246,7 @@ func TestKeyCandidates(t *testing.T) {
 		"SERVER", server.addr, "DIR", dir)...)
 	want := runResult{classProtocol.exit(), "", "tacacs_plus: the reply of " + server.addr + " cannot be read with this key (" + errBodyLength.Error() + ")\n" +
 		"tacacs_plus: hint: the key of " + dir + "/new fits this reply\n"}
-	if got != want {
-		t.Errorf("got %+v\nwant %+v", got, want)
-	}
+	equal(t, got, want)
 }
 
 // TestSecretClean: the rule for secrets is the same for each source of the client.

@@ -78,9 +78,7 @@ func (d *deadTest) check(t *testing.T, when, want string) {
 			tried += srv.host
 		}
 	}
-	if got := strings.TrimSuffix(tried+"/"+skipped, "/"); got != want {
-		t.Errorf("%s: order %s, want %s", when, got, want)
-	}
+	equal(t, strings.TrimSuffix(tried+"/"+skipped, "/"), want, when, "order")
 }
 
 // set makes the background connects to a server fail, or succeed.
@@ -112,24 +110,18 @@ func TestDeadServersConnectFailed(t *testing.T) {
 		d.check(t, "after a failed connect", "BC/A")
 		d.set("A", true)
 		after(29 * time.Second)
-		if got := d.connected(); got != "" {
-			t.Errorf("connects before the dead time is over: %s", got)
-		}
+		equal(t, d.connected(), "", "connects before the dead time is over")
 		after(time.Second)
 		d.check(t, "after the first connect in the background", "BC/A")
 		after(30 * time.Second)
-		if got := d.connected(); got != "AA" {
-			t.Errorf("connects: %s, want AA", got)
-		}
+		equal(t, d.connected(), "AA", "connects")
 		d.set("A", false)
 		after(29 * time.Second)
 		d.check(t, "before the third", "BC/A")
 		after(time.Second)
 		d.check(t, "after one that succeeded", "ABC")
 		after(time.Hour)
-		if got := d.connected(); got != "AAA" {
-			t.Errorf("connects to a living server: %s", got)
-		}
+		equal(t, d.connected(), "AAA", "connects to a living server")
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.changes != "-A+A" {
@@ -289,13 +281,9 @@ func TestDeadServersOneWatch(t *testing.T) {
 		}
 		d.connectFailed(named("A"), errDown) // the first dead time is not over
 		after(29 * time.Second)
-		if got := d.connected(); got != "" {
-			t.Errorf("connects before the last dead time is over: %s", got)
-		}
+		equal(t, d.connected(), "", "connects before the last dead time is over")
 		after(time.Second)
-		if got := d.connected(); got != "A" {
-			t.Errorf("connects: %s", got)
-		}
+		equal(t, d.connected(), "A", "connects")
 		d.connectFailed(named("Z"), errDown) // not of this run
 		d.check(t, "a foreign server", "B/A")
 	})
@@ -310,9 +298,7 @@ func TestDeadServersAnsweredMeanwhile(t *testing.T) {
 		d.changed = nil
 		d.connectFailed(named("A"), errDown)
 		after(30 * time.Second)
-		if got := d.connected(); got != "A" {
-			t.Errorf("connects: %s", got)
-		}
+		equal(t, d.connected(), "A", "connects")
 		d.check(t, "after an answer and a failed connect", "AB")
 	})
 }

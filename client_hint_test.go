@@ -213,15 +213,11 @@ func TestHintOtherPort(t *testing.T) {
 		if got := c.connectFailure(&l.server, nil, time.Second, syscall.ECONNREFUSED); got.hint != tt.refused {
 			t.Errorf("port %d, TLS %t: the hint is %q, want %q", tt.port, tt.tls, got.hint, tt.refused)
 		}
-		if got := l.otherPort(); got != tt.end {
-			t.Errorf("port %d, TLS %t: the hint ends with %q, want %q", tt.port, tt.tls, got, tt.end)
-		}
+		equal(t, l.otherPort(), tt.end, "port", tt.port, "TLS", tt.tls)
 		if !tt.tls {
 			continue
 		}
-		if got := asFailure(handshakeFailure(&l.server, time.Second, new(tlsFacts), context.DeadlineExceeded)).hint; got != "check the port: one without TLS waits like this"+tt.end {
-			t.Errorf("port %d: the hint is %q", tt.port, got)
-		}
+		equal(t, asFailure(handshakeFailure(&l.server, time.Second, new(tlsFacts), context.DeadlineExceeded)).hint, "check the port: one without TLS waits like this"+tt.end, "port", tt.port, "the hint")
 	}
 }
 

@@ -126,17 +126,17 @@ func TestMux(t *testing.T) {
 			}
 		}, conns: 1},
 		{name: "twice", script: func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				c.Write(append(c.grantReply(q), c.grantReply(q)...))
 			}
 		}, conns: 1},
 		{name: "unknown session first", script: func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				c.Write(append(c.grantReply(q, func(h *header) { h.sessionID ^= 1 << 31 }), c.grantReply(q)...))
 			}
 		}, conns: 1},
 		{name: "byte by byte", script: func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				for _, b := range c.grantReply(q) {
 					c.Write([]byte{b})
 				}
@@ -488,7 +488,7 @@ func TestMuxInterrupted(t *testing.T) {
 			arrived := make(chan struct{}, 64)
 			s := startFakeServer(t, func(c *fakeServerConn) {
 				c.refuse = tt.refuse
-				for q := c.readRequest(); q != nil; q = c.readRequest() {
+				for q := range c.requests {
 					if c.number == 1 && tt.granted > 0 && q.user == "u0" {
 						c.Write(c.grantReply(q))
 						continue
@@ -613,7 +613,7 @@ func TestMuxOneAtATime(t *testing.T) {
 	var mu sync.Mutex
 	inFlight, most := 0, 0
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			mu.Lock()
 			inFlight++
 			most = max(most, inFlight)
@@ -648,7 +648,7 @@ func TestMuxManyLargeRequests(t *testing.T) {
 		for _, q := range unanswered {
 			c.Write(c.reply(q, response))
 		}
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			c.Write(c.reply(q, response))
 		}
 	})

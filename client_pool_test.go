@@ -39,9 +39,7 @@ func TestRetryAfter(t *testing.T) {
 			repeatable, reused bool
 			want               retry
 		}{{false, false, tt.record}, {false, true, tt.recordReused}, {true, false, tt.request}, {true, true, tt.requestReused}} {
-			if got := retryAfter(tt.outcome, of.repeatable, of.reused); got != of.want {
-				t.Errorf("outcome %d, repeatable %t, reused %t: got %d, want %d", tt.outcome, of.repeatable, of.reused, got, of.want)
-			}
+			equal(t, retryAfter(tt.outcome, of.repeatable, of.reused), of.want, "outcome", tt.outcome, "repeatable", of.repeatable, "reused", of.reused)
 		}
 	}
 }
@@ -65,9 +63,7 @@ func TestOutcomeOf(t *testing.T) {
 		{&attemptError{failf(classProtocol, "x"), outcomeFlagViolation}, outcomeFlagViolation},
 		{fmt.Errorf("around: %w", &attemptError{failf(classNetwork, "x"), outcomeConnLost}), outcomeConnLost},
 	} {
-		if got := outcomeOf(tt.err); got != tt.want {
-			t.Errorf("%v: outcome %d, want %d", tt.err, got, tt.want)
-		}
+		equal(t, outcomeOf(tt.err), tt.want, tt.err, "outcome")
 	}
 }
 
@@ -190,7 +186,7 @@ func TestPoolRecordAfterTimeout(t *testing.T) {
 	} {
 		all.run(t, true, tt.line[15:25]+tt.retries, func(t *testing.T) {
 			s := startFakeServer(t, func(c *fakeServerConn) {
-				for q := c.readRequest(); q != nil; q = c.readRequest() {
+				for q := range c.requests {
 					if c.number == 1 && q.user == "u1" {
 						continue
 					}
@@ -382,7 +378,7 @@ func TestPoolRestartOnASharedConnection(t *testing.T) {
 	var mu sync.Mutex
 	var types []authenType
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			mu.Lock()
 			types = append(types, q.start.typ)
 			mu.Unlock()
@@ -458,7 +454,7 @@ func TestPoolForgetfulServer(t *testing.T) {
 func TestPoolSlowestLast(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			if q.user == "last" {
 				time.Sleep(100 * time.Millisecond)
 			}
@@ -778,7 +774,7 @@ func TestPoolOneSwallowed(t *testing.T) {
 	t.Parallel()
 	stop := make(chan struct{})
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			if c.number == 1 && q.user == "u3" {
 				continue
 			}
@@ -938,9 +934,7 @@ func TestMuxHasRoom(t *testing.T) {
 		if tt.jobs == 0 {
 			clear(tt.mux.byID)
 		}
-		if got := tt.mux.hasRoom(); got != tt.want {
-			t.Errorf("%s: %t", tt.name, got)
-		}
+		equal(t, tt.mux.hasRoom(), tt.want, tt.name)
 	}
 }
 
@@ -1005,7 +999,7 @@ func TestPoolFlushesResults(t *testing.T) {
 	for _, line := range []string{papLine, asciiLine} {
 		received := make(chan struct{})
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				if q.user == "u2" {
 					<-received
 				}

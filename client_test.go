@@ -618,9 +618,7 @@ func TestClientConnectLimit(t *testing.T) {
 			{4 * s, 4 * s, 1, false, 4 * s}, {4 * s, 4 * s, 1, true, 4 * s}, {20 * s, 20 * s, 1, true, 10 * s},
 		} {
 			c := &client{timeout: 10 * s, connectTimeout: tt.explicit, failoverTimeout: tt.failover}
-			if got := c.connectLimit(ctx, tt.addrs, tt.another); got != tt.want {
-				t.Errorf("%+v: got %v", tt, got)
-			}
+			equal(t, c.connectLimit(ctx, tt.addrs, tt.another), tt.want, tt)
 		}
 	})
 }
@@ -695,9 +693,7 @@ func TestClientHasNextServer(t *testing.T) {
 		if tt.dead {
 			c.dead.connectFailed(b, errDown)
 		}
-		if got := c.hasNextServer(j); got != tt.want {
-			t.Errorf("%+v: got %t", tt, got)
-		}
+		equal(t, c.hasNextServer(j), tt.want, tt)
 	}
 }
 

@@ -896,9 +896,7 @@ func TestTLSFailedHandshakeFacts(t *testing.T) {
 			known := tt.want != none
 			for _, line := range []string{"authenticate alice AT -v", "check AT -v", "check AT --prometheus"} {
 				got := s.ask(t, line+options)
-				if got := regexp.MustCompile(`tls expires|days left|tls_not_after_seconds{`).MatchString(got.out); got != known {
-					t.Errorf("%s: shows the end of the certificate: %t, want %t", line, got, known)
-				}
+				equal(t, regexp.MustCompile(`tls expires|days left|tls_not_after_seconds{`).MatchString(got.out), known, line, "shows the end of the certificate")
 			}
 		})
 	}
@@ -966,9 +964,7 @@ func TestTLSAlertHints(t *testing.T) {
 		{"this side", "", errors.New("tls: server's certificate contains an unsupported type of public key"), ""},
 		{"this side's network", "", &net.OpError{Op: "read", Err: errors.New("certificate")}, ""},
 	} {
-		if got := asFailure(handshakeFailure(new(newServer("tac1", 300)), time.Second, &tlsFacts{ServerName: "tac1", ClientCert: tt.sent}, tt.err)).hint; got != tt.hint {
-			t.Errorf("%s: the hint is %q, want %q", tt.name, got, tt.hint)
-		}
+		equal(t, asFailure(handshakeFailure(new(newServer("tac1", 300)), time.Second, &tlsFacts{ServerName: "tac1", ClientCert: tt.sent}, tt.err)).hint, tt.hint, tt.name, "the hint")
 	}
 }
 

@@ -77,7 +77,7 @@ func TestAllRetries(t *testing.T) {
 	t.Parallel()
 	const closes = "closes"
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			switch q.user {
 			case closes:
 				return
@@ -161,7 +161,7 @@ func TestAllAtOnce(t *testing.T) {
 		all.Add(1)
 		var once sync.Once
 		servers = append(servers, startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				once.Do(all.Done)
 				all.Wait()
 				c.Write(c.grantReply(q))
@@ -199,7 +199,7 @@ func TestAllInterrupted(t *testing.T) {
 	good := serveWith(t)
 	reached := make(chan struct{})
 	silent := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for range c.requests {
 			close(reached)
 		}
 	})

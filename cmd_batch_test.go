@@ -427,7 +427,7 @@ func TestBatchTaskOrder(t *testing.T) {
 		s := startFakeServer(t, func(c *fakeServerConn) {
 			var write sync.Mutex
 			c.refuse = strings.Contains(options, "single-refused")
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				m := q.message.(*acctRequest)
 				id := argValue(m.args, "task_id")
 				mu.Lock()
@@ -470,9 +470,7 @@ func TestBatchTaskOrder(t *testing.T) {
 			t.Fatalf("%s: got %d, %d answers, %s", options, int(got.code), len(list), got.err)
 		}
 		for i := range 8 {
-			if got := flags[fmt.Sprintf("t%d", i)]; got != "start watchdog watchdog-update stop " {
-				t.Errorf("%s: the records of task %d came in the order %s", options, i, got)
-			}
+			equal(t, flags[fmt.Sprintf("t%d", i)], "start watchdog watchdog-update stop ", options, "the records of task", i, "in order")
 		}
 		if most < 2 {
 			t.Errorf("%s: other tasks wait", options)
@@ -783,7 +781,7 @@ func TestBatchBacklogBound(t *testing.T) {
 	t.Parallel()
 	hang := make(chan struct{})
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			if q.user != "u1" { // the first reply grants single-connection mode
 				c.Write(c.grantReply(q))
 				continue

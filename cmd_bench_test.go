@@ -271,7 +271,7 @@ func TestBenchProtectsAccounts(t *testing.T) {
 	t.Run("that was good before", func(t *testing.T) {
 		var asked, denied atomic.Int32
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				if asked.Add(1) <= 100 {
 					c.Write(c.grantReply(q))
 				} else {
@@ -370,7 +370,7 @@ func TestBenchStopsTasksWhenInterrupted(t *testing.T) {
 		var mu sync.Mutex
 		var flags string
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				mu.Lock()
 				if flags += q.message.(*acctRequest).flags.String() + " "; flags == "start " {
 					close(reached)
@@ -397,7 +397,7 @@ func TestBenchInterruptedBetweenRequests(t *testing.T) {
 		var at time.Time
 		var first sync.Once
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				c.Write(c.grantReply(q))
 				first.Do(func() {
 					time.Sleep(50 * time.Millisecond) // the client has the reply
@@ -507,7 +507,7 @@ func TestBenchInterrupted(t *testing.T) {
 		reached := make(chan struct{})
 		var granted atomic.Int32
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				if granted.Load() == 20 {
 					close(reached)
 					for c.readRequest() != nil {
@@ -749,7 +749,7 @@ func TestBenchPercentiles(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			if asked.Add(1) == 5 {
 				time.Sleep(300 * time.Millisecond)
 			}
@@ -840,8 +840,6 @@ func TestBenchProgressText(t *testing.T) {
 		now := time.Now()
 		b := &bench{n: tt.n, duration: tt.duration}
 		b.tally.began = now.Add(-tt.after)
-		if got := b.progressText(7, now); got != tt.want {
-			t.Errorf("%+v: got %q", tt, got)
-		}
+		equal(t, b.progressText(7, now), tt.want, tt)
 	}
 }

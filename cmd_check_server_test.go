@@ -61,7 +61,7 @@ func startCheckedServer(t *testing.T, l net.Listener, probe, login func(q *fakeR
 	t.Helper()
 	s := new(checkedServer)
 	s.fakeServer = startFakeServerOn(t, l, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			var m message
 			switch {
 			case q.continues != nil:
@@ -300,9 +300,7 @@ func TestCheckHasFamily(t *testing.T) {
 		for a := range strings.FieldsSeq(tt.own) {
 			own = append(own, netip.MustParseAddr(a))
 		}
-		if got := hasFamily(own, netip.MustParseAddr(tt.addr)); got != tt.want {
-			t.Errorf("from %s to %s: %v", tt.own, tt.addr, got)
-		}
+		equal(t, hasFamily(own, netip.MustParseAddr(tt.addr)), tt.want, "from", tt.own, "to", tt.addr)
 	}
 	if !hasFamily([]netip.Addr{netip.MustParseAddr("127.0.0.1")}, netip.Addr{}) {
 		t.Error("a name without an address has no family")
@@ -591,9 +589,7 @@ func TestCheckLabels(t *testing.T) {
 				t.Errorf("%s has %d characters", l, len(l))
 			}
 		}
-		if got := strings.Join(labels, "|"); got != tt.want {
-			t.Errorf("got %s, want %s", got, tt.want)
-		}
+		equal(t, strings.Join(labels, "|"), tt.want)
 	}
 }
 

@@ -152,7 +152,7 @@ func TestCheckInterrupted(t *testing.T) {
 	t.Parallel()
 	reached := make(chan struct{})
 	silent := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for range c.requests {
 			close(reached)
 		}
 	})
@@ -469,9 +469,7 @@ func TestCheckKey(t *testing.T) {
 				"tacacs_key_ok": map[string]string{"": "1", "error": "1", "wrong-key": "0"}[fault],
 				"tacacs_ok":     map[bool]string{true: "1", false: "0"}[fault == ""],
 			} {
-				if got := values[name+`{server="`+s.addr+`"}`]; got != want {
-					t.Errorf("%s is %q, want %q", name, got, want)
-				}
+				equal(t, values[name+`{server="`+s.addr+`"}`], want, name)
 			}
 		})
 	}
@@ -505,7 +503,7 @@ func TestCheckLogins(t *testing.T) {
 	} {
 		asked := new(atomic.Int32)
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				switch n := int(asked.Load()); {
 				case q.user == "" && !tt.which(q):
 					c.Write(c.reply(q, &authenReply{status: authenGetUser}))

@@ -70,9 +70,7 @@ func TestHelp(t *testing.T) {
 	}
 	checkHelp(t, whole.out, sharedNames)
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"-help"}, {"-v", "-h"}} {
-		if got := runWith(t, nil, "", args...); got != whole {
-			t.Errorf("%s: %+v", args, got)
-		}
+		equal(t, runWith(t, nil, "", args...), whole, args)
 	}
 	for _, c := range commands {
 		if !strings.Contains(whole.out, "\n  "+c.name+" ") {
@@ -93,9 +91,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 		for _, args := range [][]string{{c.name, "--help"}, {"-h", c.name}, {c.name, "alice", "tac1", "-h", "--json"}} {
-			if got := runWith(t, nil, "", args...); got != one {
-				t.Errorf("%s: %+v", args, got)
-			}
+			equal(t, runWith(t, nil, "", args...), one, args)
 		}
 	}
 	if got := runWith(t, nil, "", "version"); got.code != classGranted.exit() || got.err != "" || !strings.HasPrefix(got.out, "tacacs_plus ") || strings.Count(got.out, "\n") != 1 {
@@ -167,9 +163,7 @@ func TestHelpWidth(t *testing.T) {
 		name:       "  --" + name + " for\n",
 		name + "x": "  --" + name + "x\n" + blanks + "for\n",
 	} {
-		if got := describe(&option{long: name, help: "for"}); got != want {
-			t.Errorf("got\n%swant\n%s", got, want)
-		}
+		equal(t, describe(&option{long: name, help: "for"}), want)
 	}
 }
 
@@ -414,9 +408,7 @@ func TestManSources(t *testing.T) {
 				got = append(got, strings.Trim(section, "\"\n"))
 			}
 		}
-		if got := strings.Join(got, ", "); got != sections {
-			t.Errorf("%s: got the sections %s, want %s", name, got, sections)
-		}
+		equal(t, strings.Join(got, ", "), sections, name, "the sections")
 		if other := manPage(commands, command, build{Version: "v1.2.3", Date: "2026-11-24"}); other != page {
 			t.Errorf("%s: two runs give different pages", name)
 		}
@@ -509,9 +501,7 @@ func TestManOptions(t *testing.T) {
 		options := slices.Concat(c.ownOptions().options, c.sharedOptions())
 		own = manText(t, c.name, "OPTIONS")
 		has("tacacs_plus-"+c.name, own, options)
-		if got := strings.Count(own, ".TP"); got != len(options) {
-			t.Errorf("tacacs_plus-%s has %d options, want %d", c.name, got, len(options))
-		}
+		equal(t, strings.Count(own, ".TP"), len(options), c.name)
 	}
 }
 
@@ -644,9 +634,7 @@ func TestManRoff(t *testing.T) {
 	m.example("a ~b`")
 	want := `a \(aqb\(aq \-\-c \ed \(hae` + strings.Repeat(" xxxxxxxxx", 5) + "\nxxxxxxxxx .so file\n" +
 		`.B "say \(dqx\-y\(dq" "" z` + "\n.RS\n.nf\na \\(tib\\(ga\n.fi\n.RE\n.PP\n"
-	if got := m.b.String(); got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
+	equal(t, m.b.String(), want)
 	m = new(roff)
 	m.prose(strings.Repeat("x", helpWidth-4) + " .so")
 	if got := m.b.String(); !strings.HasSuffix(got, "x\n\\&.so\n") {

@@ -23,7 +23,7 @@ func TestAllAtATerminal(t *testing.T) {
 	t.Parallel()
 	good := serveWith(t).addr
 	token := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			if q.continues == nil {
 				c.Write(c.reply(q, &authenReply{status: authenGetData, serverMsg: "Token: "}))
 			}
@@ -69,9 +69,7 @@ func TestBenchProgressOnTerminal(t *testing.T) {
 	must(t, err)
 	defer r.Close()
 	defer w.Close()
-	if got := bench("", r, w); got != "[end]" {
-		t.Errorf("a pipe gets %q", got)
-	}
+	equal(t, bench("", r, w), "[end]", "a pipe gets")
 }
 
 // TestCheckOutputMode: the report has the mode of a new file, even if it replaces one. The umask belongs to the process, so
@@ -221,9 +219,7 @@ func TestLookUpBeforeSecrets(t *testing.T) {
 		{"authenticate 00:11:22:33:44:55 tac1", noName + noHost},
 	} {
 		s := runAt(t, tt.line)
-		if got := readUntil(t, s.stderr, tt.err[len(noName):]); got != tt.err {
-			t.Errorf("%s: stderr is\n%swant\n%s", tt.line, got, tt.err)
-		}
+		equal(t, readUntil(t, s.stderr, tt.err[len(noName):]), tt.err, tt.line, "stderr")
 		s.ends(t, classNetwork.exit(), "", "")
 	}
 	if got := runWith(t, nil, "", split("authenticate alice tac1")...); got.code != classUsage.exit() {
@@ -301,9 +297,7 @@ func TestInputHint(t *testing.T) {
 		{"authorize alice AT --cmd-file -", "tacacs_plus: reading the commands from the terminal, one a line; end with Ctrl-D\n", "show version", "PASS_ADD show version\n"},
 	} {
 		s := runAt(t, strings.Join(split(tt.line, "AT", server.addr), " ")+" --key-file "+dir+"/key")
-		if got := readUntil(t, s.stderr, "\n"); got != tt.note {
-			t.Errorf("%s: stderr is %q, want %q", tt.line, got, tt.note)
-		}
+		equal(t, readUntil(t, s.stderr, "\n"), tt.note, tt.line, "stderr")
 		s.types(t, tt.types+"\n\x04")
 		if code := <-s.done; code != classGranted.exit() || !strings.Contains(s.out.String(), tt.out) {
 			t.Errorf("%s: got %d %q", tt.line, int(code), s.out.String())

@@ -102,7 +102,7 @@ func TestLoginFields(t *testing.T) {
 			var mu sync.Mutex
 			var got []commonFields
 			s := startFakeServer(t, func(c *fakeServerConn) {
-				for q := c.readRequest(); q != nil; q = c.readRequest() {
+				for q := range c.requests {
 					var reply message
 					mu.Lock()
 					switch m := q.message.(type) {
@@ -166,7 +166,7 @@ func startLoginServer(t *testing.T, onStep func(step string), answers ...string)
 	t.Helper()
 	s := new(loginServer)
 	s.fakeServer = startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			step := "authenticate"
 			bad := map[string]message{"error": &authenReply{status: authenError}, "fail": &authenReply{status: authenFail}}
 			switch m := q.message.(type) {

@@ -13,7 +13,7 @@ func presetServer(t *testing.T) (addr string, requests func() []string) {
 	t.Helper()
 	sent := make(chan string, 32)
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			fields, args := &q.start.commonFields, []string{}
 			switch m := q.message.(type) {
 			case *authorRequest:

@@ -354,13 +354,11 @@ func TestFollowHidesKeys(t *testing.T) {
 		"tac2@tacacs@key":           "tac2@[redacted]",
 		"tac2\rtac3@key@with\rtac4": "tac2\rtac3@[redacted]\rtac4",
 	} {
-		if got := followHosts(data); got != want {
-			t.Errorf("%q: got %q, want %q", data, got, want)
-		}
+		equal(t, followHosts(data), want, data)
 	}
 	for _, m := range []message{&authenReply{status: authenFollow, data: "tac2@the-key"}, &authorResponse{status: authorFollow, data: "tac2@the-key"}, &acctReply{status: acctFollow, data: "tac2@the-key"}} {
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				c.Write(c.reply(q, m))
 			}
 		})

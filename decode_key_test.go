@@ -231,9 +231,7 @@ func TestMessagePlausible(t *testing.T) {
 		{&acctReply{status: acctFollow}, true},
 		{&acctReply{status: 3}, false},
 	} {
-		if got := plausible(tt.m); got != tt.want {
-			t.Errorf("%T %+v is plausible: %t", tt.m, tt.m, got)
-		}
+		equal(t, plausible(tt.m), tt.want, tt.m, "plausible")
 	}
 }
 
@@ -504,9 +502,7 @@ func TestDecodePads(t *testing.T) {
 				t.Errorf("%d pads, want %d", len(ahead.pads), n)
 			}
 		})
-		if got != want {
-			t.Errorf("with the pads of key %d:\n%s\nwant\n%s", latest, got, want)
-		}
+		equal(t, got, want, "with the pads of key", latest)
 	}
 	got := decoded(0, func(ahead *padTable) {
 		for _, pad := range ahead.pads {

@@ -640,9 +640,7 @@ func TestDecodeDumpOrder(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)session_id 0000000(\d)|> \S+ (alice|bob) `).FindAllStringSubmatch(both.String(), -1) {
 		order = append(order, m[1]+m[2])
 	}
-	if got := strings.Join(order, " "); got != "1 1 alice 2 2 bob" {
-		t.Errorf("%s in\n%s", got, both)
-	}
+	equal(t, strings.Join(order, " "), "1 1 alice 2 2 bob", both)
 }
 
 // TestDecodeDumpOrderOfFiles: the error of a file follows its packets.

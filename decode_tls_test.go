@@ -178,9 +178,7 @@ func TestTLSOfGo(t *testing.T) {
 		}
 		for _, size := range []int{3, 1000, 1 << 16} {
 			l := newTLSObserver(keyLogOf(t, keys)).feed(writes, size)
-			if got := l.state(); got != tt.want {
-				t.Errorf("%s: got  %.400s\nwant %.400s", tt.name, got, tt.want)
-			}
+			equal(t, l.state(), tt.want, tt.name)
 		}
 		switch retries := bytes.Count(writes[1].data, retryRandom[:]) > 0; {
 		case retries != (tt.name == "HelloRetryRequest"):
@@ -502,9 +500,7 @@ func TestTLSHellos(t *testing.T) {
 	} {
 		for _, size := range []int{1, 1 << 14} {
 			l := newTLSObserver(keyLogOf(t, "")).feed(tt.writes, size)
-			if got := l.state(); got != tt.want {
-				t.Errorf("%s: got %s\nwant %s", tt.name, got, tt.want)
-			}
+			equal(t, l.state(), tt.want, tt.name)
 			if l.answered && l.directions[1].hello != nil {
 				t.Errorf("%s: %d bytes are still held", tt.name, len(l.directions[1].hello))
 			}

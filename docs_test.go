@@ -692,9 +692,7 @@ func TestDocsFaults(t *testing.T) {
 		{inFiles, "| `a_b.go` | a\n| `b.go` `b*.go` |", "p.md:2: no file b.go, p.md:2: no file b*.go"},
 	} {
 		got := strings.Join(tt.check(markdownPage("p.md", tt.text)), ", ")
-		if got != tt.want {
-			t.Errorf("%.60q: got %q, want %q", tt.text, got, tt.want)
-		}
+		equal(t, got, tt.want, tt.text)
 	}
 }
 

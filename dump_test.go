@@ -132,9 +132,7 @@ func TestDumper(t *testing.T) {
 			if _, ok := test.message.(*authenReply); ok {
 				h.seqNo, want = 2, strings.Replace(want, "seq_no 1", "seq_no 2", 1)
 			}
-			if got := dumpOf(t, h, test.body, test.message, test.showSecrets); got != want {
-				t.Errorf("got\n%swant\n%s", got, want)
-			}
+			equal(t, dumpOf(t, h, test.body, test.message, test.showSecrets), want)
 		})
 	}
 }
@@ -171,9 +169,7 @@ func TestDumperHidesSecrets(t *testing.T) {
 				}
 			}
 			(&dumper{out: &shown, showSecrets: true}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
-			if got := strings.Count(shown.String(), " 5a"); got != n {
-				t.Errorf("%T, %d bytes, shown: got %d of them, want all", m, n, got)
-			}
+			equal(t, strings.Count(shown.String(), " 5a"), n, m, "shown")
 		}
 	}
 }

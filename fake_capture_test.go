@@ -257,9 +257,7 @@ func (l *tlsObserver) state() string {
 
 func (l *tlsObserver) check(t *testing.T, want string) {
 	t.Helper()
-	if got := l.state(); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
+	equal(t, l.state(), want)
 }
 
 // A tlsSealer encrypts the records of one direction. TestTLSVectors checks the key that it uses.

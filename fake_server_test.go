@@ -285,6 +285,13 @@ func (c *fakeServerConn) readRequest() *fakeRequest {
 	return q
 }
 
+// requests reads packets until the end of the connection.
+func (c *fakeServerConn) requests(yield func(*fakeRequest) bool) {
+	for q := c.readRequest(); q != nil && yield(q); {
+		q = c.readRequest()
+	}
+}
+
 // readRequests reads n packets, or fewer at the end of the connection.
 func (c *fakeServerConn) readRequests(n int) (list []*fakeRequest) {
 	for range n {
@@ -385,7 +392,7 @@ func (c *fakeServerConn) act(action string) (h header, request message, err erro
 // grantAll grants all requests of a connection. It writes the replies to buffered requests at once.
 func (c *fakeServerConn) grantAll() {
 	var out []byte
-	for q := c.readRequest(); q != nil; q = c.readRequest() {
+	for q := range c.requests {
 		if out = append(out, c.grantReply(q)...); c.in.Buffered() < headerLen {
 			c.Write(out)
 			out = out[:0]
@@ -445,7 +452,7 @@ func requests(n int, format string) string {
 func acceptAll(t *testing.T) string {
 	t.Helper()
 	return startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			if q.user == "" {
 				c.Write(c.reply(q, &authenReply{status: authenGetUser, serverMsg: "Username: "}))
 				return

@@ -104,9 +104,7 @@ func TestRedact(t *testing.T) {
 		{"", "hunter2", ""},
 		{"nothing", "", "nothing"},
 	} {
-		if got := redact(tt.text, strings.Split(tt.secrets, " ")); got != tt.want {
-			t.Errorf("%q without %q: got %q, want %q", tt.text, tt.secrets, got, tt.want)
-		}
+		equal(t, redact(tt.text, strings.Split(tt.secrets, " ")), tt.want, tt.text, "without", tt.secrets)
 	}
 }
 
@@ -149,7 +147,7 @@ func TestRedactServerText(t *testing.T) {
 		}
 	}
 	many := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			c.Write(c.reply(q, reply(authenError)))
 		}
 	})
@@ -380,9 +378,7 @@ func TestQueuedWriterWarningBlocked(t *testing.T) {
 		}
 		check := func(want string) {
 			t.Helper()
-			if got := <-printed; got != want {
-				t.Errorf("printed %q, want %q", got, want)
-			}
+			equal(t, <-printed, want, "printed")
 			synctest.Wait()
 		}
 		write(0, false)

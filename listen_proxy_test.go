@@ -265,9 +265,7 @@ func TestListenProxyHeaderRequired(t *testing.T) {
 			}
 		}
 	}
-	if got := s.lines(t); got != "" {
-		t.Errorf("a health check has the line %s", got)
-	}
+	equal(t, s.lines(t), "", "a health check has the line")
 }
 
 // TestListenProxyHeaderTimeout: a header is due in three seconds, however slowly it comes.

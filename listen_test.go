@@ -61,9 +61,7 @@ func TestListenShare(t *testing.T) {
 		t.Errorf("one address has %d places", n)
 	}
 	first := s.claim(netip.MustParseAddr("192.0.2.1"))
-	if got := first.take(1); got != "too many connections from this address" {
-		t.Errorf("refused with %q", got)
-	}
+	equal(t, first.take(1), "too many connections from this address", "refused with")
 	if n := s.takeAll("192.0.2.2"); n != 128 {
 		t.Errorf("the second address has %d places", n)
 	}
@@ -80,9 +78,8 @@ func TestListenShare(t *testing.T) {
 	}
 	full := newShare(2, "connections")
 	for i, want := range []string{"", "", "too many connections"} {
-		if got := full.claim(netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i))).take(1); got != want {
-			t.Errorf("address %d: refused with %q, want %q", i, got, want)
-		}
+		claim := full.claim(netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)))
+		equal(t, claim.take(1), want, "address", i, "refused with")
 	}
 }
 
@@ -567,9 +564,7 @@ func TestListenTickets(t *testing.T) {
 			resumed = append(resumed, fmt.Sprint(state.DidResume))
 			time.Sleep(tt.pause)
 		}
-		if got := strings.Join(resumed, " "); got != tt.want {
-			t.Errorf("%q: resumed %s, want %s", tt.options, got, tt.want)
-		}
+		equal(t, strings.Join(resumed, " "), tt.want, tt.options, "resumed")
 	}
 	c := newCertTest(t, serveCerts)
 	same := &firstTicket{}
@@ -646,9 +641,7 @@ func TestListenCertificateFiles(t *testing.T) {
 		t.Helper()
 		state, err := c.login(t, "r1", "")
 		must(t, err)
-		if got := state.PeerCertificates[0].SerialNumber.Int64(); got != want {
-			t.Errorf("the certificate is number %d, want %d", got, want)
-		}
+		equal(t, state.PeerCertificates[0].SerialNumber.Int64(), want, "the number of the certificate")
 	}
 	c.hideChange(t)
 	serial(10)

@@ -328,9 +328,7 @@ func TestReadBodyRefusesLongBody(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	for v, want := range map[version]string{minorDefault: "0xc.0", minorOne: "0xc.1", 0xdf: "0xd.15", 0: "0x0.0"} {
-		if got := v.String(); got != want {
-			t.Errorf("%#x: got %s, want %s", uint8(v), got, want)
-		}
+		equal(t, v.String(), want, uint8(v))
 	}
 	if minorOne.major() != majorVersion || minorOne.minor() != 1 || minorDefault.minor() != 0 {
 		t.Errorf("got %x.%x and %x.%x, want c.1 and c.0", minorOne.major(), minorOne.minor(), minorDefault.major(), minorDefault.minor())
@@ -377,17 +375,13 @@ func TestNames(t *testing.T) {
 				if got := test.text(v); got != want || test.names.name(v) != want {
 					t.Errorf("name of %d: got %s, want %s", v, got, want)
 				}
-				if got := test.names.has(v); got != known {
-					t.Errorf("has %d: got %v, want %v", v, got, known)
-				}
+				equal(t, test.names.has(v), known, "has", v)
 				var back uint8
 				if err := test.names.set(&back, strings.ToUpper(want)); (err == nil) != known || known && back != v {
 					t.Errorf("set %s: got %d, %v, want %d, known %v", want, back, err, v, known)
 				}
 			}
-			if got := len(test.names.known()); got != len(test.want) {
-				t.Errorf("known: got %d names, want %d", got, len(test.want))
-			}
+			equal(t, len(test.names.known()), len(test.want), "known")
 		})
 	}
 }

@@ -196,9 +196,7 @@ func TestTCPReassemble(t *testing.T) {
 				if other := putRight[test.name]; other != "" && !live {
 					want = other
 				}
-				if got != want {
-					t.Errorf("%s, from %d and %d, live %v:\n%s\nwant\n%s", test.name, base[0], base[1], live, got, want)
-				}
+				equal(t, got, want, test.name, "from", base[0], "and", base[1], "live", live)
 				l.checkEmpty(t, test.name)
 			}
 		}

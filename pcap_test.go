@@ -212,9 +212,7 @@ func TestPcapng(t *testing.T) {
 func TestPcapngTimeResolution(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[byte]uint64{0: 1, 6: 1e6, 9: 1e9, 19: 1e19, 20: 0, 0x7f: 0, 0x80: 1, 0x80 | 20: 1 << 20, 0x80 | 63: 1 << 63, 0x80 | 64: 0, 0xff: 0} {
-		if got := resolution(value); got != want {
-			t.Errorf("%#x: %d units, want %d", value, got, want)
-		}
+		equal(t, resolution(value), want, value)
 	}
 	late := captureInterface{perSecond: 1e19}
 	if got := late.stamp(0, 15e18); !got.Equal(time.Unix(1, 5e8)) {
@@ -785,9 +783,7 @@ func TestPcapFrameCounts(t *testing.T) {
 	var c frameCounts
 	check := func(want string) {
 		t.Helper()
-		if got := c.String(); got != want {
-			t.Errorf("got  %s\nwant %s", got, want)
-		}
+		equal(t, c.String(), want)
 	}
 	check("")
 	c.add(ofUDP+53, 3)
@@ -1031,9 +1027,7 @@ func TestPcapHexText(t *testing.T) {
 		{"a long line", hexReply + "\n" + strings.Repeat("0", maxFrame+1<<13), reply + "FILE at offset 40: line is over 266240 bytes\n"},
 		{"a long dump", hexReply + "\n\n" + strings.Repeat(strings.Repeat("ff", 1<<16)+"\n", 5), reply + "65537 " + strings.Repeat("ff", 5<<16) + "\n"},
 	} {
-		if got := textFrames(test.text); got != test.want {
-			t.Errorf("%s:\n%.2000s\nwant\n%.2000s", test.name, got, test.want)
-		}
+		equal(t, textFrames(test.text), test.want, test.name)
 	}
 }
 

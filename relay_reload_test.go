@@ -54,9 +54,7 @@ func (r *reloadTest) reload(t *testing.T) string {
 // reloaded is reload that must succeed, without other messages.
 func (r *reloadTest) reloaded(t *testing.T) {
 	t.Helper()
-	if got := r.reload(t); got != "tacacs_plus: reloaded\n" {
-		t.Errorf("the relay prints %q", got)
-	}
+	equal(t, r.reload(t), "tacacs_plus: reloaded\n", "the relay prints")
 }
 
 // login logs a device in on a new connection.
@@ -171,7 +169,7 @@ func TestRelayReloadFinishes(t *testing.T) {
 	for _, mode := range []string{"", "single-connect"} {
 		release := make(chan struct{})
 		a := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				<-release
 				c.Write(c.grantReply(q))
 			}
@@ -273,9 +271,7 @@ func TestRelayReloadNeedsRestart(t *testing.T) {
 			_, after, _ := strings.Cut(got[i:], "\n")
 			got = got[:i] + after
 		}
-		if got != want {
-			t.Errorf("%q: the relay prints %q, want %q", tt.lines, got, want)
-		}
+		equal(t, got, want, tt.lines, "the relay prints")
 		if !strings.Contains(tt.lines, "device-key-file") && strings.Contains(tt.lines, "listen 127") {
 			if err := r.login(t, testKey); err != nil { // the key of the servers
 				t.Errorf("%q: %v", tt.lines, err)
@@ -319,9 +315,7 @@ func TestRelayReloadRemovesListeners(t *testing.T) {
 		{reloadKeys + "\n" + secure, "reloaded\n", a},
 	} {
 		r.profile(t, "host "+tt.to.addr, tt.lines)
-		if got := r.reload(t); got != "tacacs_plus: "+tt.want {
-			t.Errorf("%q: the relay prints %q", tt.lines, got)
-		}
+		equal(t, r.reload(t), "tacacs_plus: "+tt.want, tt.lines, "the relay prints")
 		check(tt.lines, tt.to)
 	}
 }

@@ -125,7 +125,7 @@ func TestRelaySharesAfterSilence(t *testing.T) {
 		all.run(t, true, line, func(t *testing.T) {
 			var silent atomic.Bool
 			first := startFakeServer(t, func(c *fakeServerConn) {
-				for q := c.readRequest(); q != nil; q = c.readRequest() {
+				for q := range c.requests {
 					if !silent.Load() {
 						c.Write(c.grantReply(q))
 					}
@@ -309,9 +309,7 @@ func TestRelayBrokenSingleConnect(t *testing.T) {
 				t.Errorf("%s: %d: %+v", fault, i, got)
 			}
 		}
-		if got := r.relayed(t); got != strings.Repeat("> alice authorize service=shell cmd= PASS_ADD\n", 5) {
-			t.Errorf("%s: the log is\n%s", fault, got)
-		}
+		equal(t, r.relayed(t), strings.Repeat("> alice authorize service=shell cmd= PASS_ADD\n", 5), fault, "the log")
 	}
 }
 
@@ -356,9 +354,7 @@ func TestRelayPromptForPAP(t *testing.T) {
 		}
 		c.Close()
 		waitUntil(t, "the session has ended", func() bool { return r.log.String() != "" })
-		if got := r.relayed(t); got != "> alice authenticate pap ABANDONED\n" {
-			t.Errorf("%s: the log is\n%s", mode, got)
-		}
+		equal(t, r.relayed(t), "> alice authenticate pap ABANDONED\n", mode, "the log")
 	}
 }
 
@@ -467,7 +463,7 @@ func TestRelayRecordOnce(t *testing.T) {
 		for _, fault := range []string{"wrong-key", "empty-body", "seq-plus-7", "close", "lengths-overflow"} {
 			var asked atomic.Int32
 			first := startFakeServer(t, func(c *fakeServerConn) {
-				for q := c.readRequest(); q != nil; q = c.readRequest() {
+				for q := range c.requests {
 					asked.Add(1)
 					reply := c.reply(q, &acctReply{status: acctSuccess})
 					switch fault {
@@ -526,7 +522,7 @@ func TestRelayPromptAnswered(t *testing.T) {
 	for _, mode := range relayModes {
 		for _, start := range []*authenStart{papStart("alice", testPassword), asciiStart("alice")} {
 			s := startFakeServer(t, func(c *fakeServerConn) {
-				for q := c.readRequest(); q != nil; q = c.readRequest() {
+				for q := range c.requests {
 					switch {
 					case q.seqNo == 1:
 						c.Write(c.reply(q, askPass))
@@ -545,9 +541,7 @@ func TestRelayPromptAnswered(t *testing.T) {
 				t.Errorf("%s: %d connections for a dialogue", mode, n)
 			}
 			want := "> alice authenticate " + start.typ.String() + " PASS\n"
-			if got := r.relayed(t); got != want {
-				t.Errorf("%s: the log is\n%s", mode, got)
-			}
+			equal(t, r.relayed(t), want, mode, "the log")
 			if got := runWith(t, nil, "", "decode", record); !strings.Contains(got.out, strings.TrimPrefix(want, "> ")) && !strings.Contains(got.out, " PASS (") {
 				t.Errorf("%s: decode prints\n%s%s", mode, got.out, got.err)
 			}
@@ -654,7 +648,7 @@ func TestRelayOtherMinorVersion(t *testing.T) {
 	for _, mode := range relayModes {
 		conns := make(chan int, 100)
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				conns <- c.number
 				c.Write(c.grantReply(q, sameFlags(q.header)))
 			}
@@ -909,7 +903,7 @@ func TestRelayFairness(t *testing.T) {
 				t.Parallel()
 				// The server answers nothing that mallory sends.
 				s := startFakeServer(t, func(c *fakeServerConn) {
-					for q := c.readRequest(); q != nil; q = c.readRequest() {
+					for q := range c.requests {
 						if q.user != "mallory" {
 							c.Write(c.grantReply(q))
 						}

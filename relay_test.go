@@ -113,9 +113,7 @@ func TestRelay(t *testing.T) {
 					}
 					want += "> " + c.log + "\n"
 				}
-				if got := r.relayed(t); got != want {
-					t.Errorf("got the log\n%swant\n%s", got, want)
-				}
+				equal(t, r.relayed(t), want, "the log")
 				if want, got := strings.ReplaceAll(want, "> ", ""), s.lines(t); got != want {
 					t.Errorf("got the server's log\n%swant\n%s", got, want)
 				}
@@ -289,9 +287,7 @@ func TestRelayDialogues(t *testing.T) {
 		want := "> alice authenticate pap PASS\n> alice authorize service=shell cmd= PASS_ADD\n> alice authenticate ascii PASS\n" +
 			"> alice authenticate ascii PASS\n> eve authenticate ascii ABORT: user left\n> bob authenticate ascii ABANDONED\n"
 		waitUntil(t, "the last session has ended", func() bool { return strings.Count(r.log.String(), "\n") == strings.Count(want, "\n") })
-		if got := r.relayed(t); got != want {
-			t.Errorf("%s: got the log\n%swant\n%s", mode, got, want)
-		}
+		equal(t, r.relayed(t), want, mode, "the log")
 		data, err := os.ReadFile(record)
 		if err != nil || bytes.Contains(data, []byte(testPassword)) {
 			t.Errorf("%s: the record has the password: %v", mode, err)

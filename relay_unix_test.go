@@ -187,7 +187,7 @@ func TestRelayReloadInheritedSocket(t *testing.T) {
 func TestRelayFewDescriptors(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
+		for q := range c.requests {
 			if q.user == "greedy" {
 				c.Write(c.reply(q, &authenReply{status: authenGetPass}))
 			} else {
@@ -357,9 +357,7 @@ func TestRelayNotify(t *testing.T) {
 		}
 		systemd := startSystemd(t, socket)
 		r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": systemd.socket}, nil, append(relayArgs(t, server.Addr().String()), "--drain-time", "60")...)
-		if got := systemd.receives(t); got != readyMessage {
-			t.Errorf("the first message is %q", got)
-		}
+		equal(t, systemd.receives(t), readyMessage, "the first message")
 		device, login := dialFakeClient(t, r.addr(t)), make(chan error, 1)
 		device.key = deviceKey
 		go func() { login <- device.login(1, 0) }()
@@ -369,9 +367,7 @@ func TestRelayNotify(t *testing.T) {
 		h, err := upstream.receive(new(authenStart))
 		must(t, err)
 		r.cancel()
-		if got := systemd.receives(t); got != "STOPPING=1" {
-			t.Errorf("the second message is %q", got)
-		}
+		equal(t, systemd.receives(t), "STOPPING=1", "the second message")
 		h.seqNo++
 		upstream.send(h, &authenReply{status: authenPass})
 		if err := <-login; err != nil {
@@ -386,9 +382,7 @@ func TestRelayNotify(t *testing.T) {
 		if err := sendDatagram(systemd.socket, "end"); err != nil {
 			t.Error(err)
 		}
-		if got := systemd.receives(t); got != "end" {
-			t.Errorf("the last message is %q", got)
-		}
+		equal(t, systemd.receives(t), "end", "the last message")
 	}
 }
 
@@ -414,9 +408,7 @@ func TestRelayNotifyFailure(t *testing.T) {
 	if err := sendDatagram(systemd.socket, "end"); err != nil {
 		t.Error(err)
 	}
-	if got := systemd.receives(t); got != "end" {
-		t.Errorf("a relay that does not start sent %q", got)
-	}
+	equal(t, systemd.receives(t), "end", "of a relay that does not start")
 	socket := systemd.socket + " gone"
 	r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": socket, "WATCHDOG_USEC": "4000"}, nil, relayArgs(t, server.addr)...)
 	warning := "tacacs_plus: notify systemd at " + socket + ": no such file or directory\n"
@@ -447,9 +439,7 @@ func TestRelayWatchdog(t *testing.T) {
 			want = append(want, "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1")
 		}
 		for _, message := range want {
-			if got := systemd.receives(t); got != message {
-				t.Errorf("%+v: got %q, want %q", test, got, message)
-			}
+			equal(t, systemd.receives(t), message, test)
 		}
 		if got := runWith(t, map[string]string{"TACACS_PLUS_KEY": deviceKey, "TACACS_PLUS_PWD": testPassword}, "", "authenticate", "alice", r.addr(t)); got.code != classGranted.exit() {
 			t.Errorf("%+v: %+v", test, got)
@@ -623,9 +613,7 @@ func TestRelayNotifyReload(t *testing.T) {
 	keyFile := args[len(args)-1]
 	hangups := make(chan struct{})
 	r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": systemd.socket}, hangups, args...)
-	if got := systemd.receives(t); got != readyMessage {
-		t.Errorf("the first message is %q", got)
-	}
+	equal(t, systemd.receives(t), readyMessage, "the first message")
 	for _, test := range []struct{ key, then string }{
 		{"another key of the devices", readyMessage},
 		{"", "READY=1\nSTATUS=not reloaded: no key of the devices in " + keyFile},
@@ -640,14 +628,10 @@ func TestRelayNotifyReload(t *testing.T) {
 		if usec, err := strconv.ParseInt(text, 10, 64); !found || err != nil || usec < before || usec > after {
 			t.Errorf("%q: got %q, between %d and %d", test.key, began, before, after)
 		}
-		if got := systemd.receives(t); got != test.then {
-			t.Errorf("%q: got %q, want %q", test.key, got, test.then)
-		}
+		equal(t, systemd.receives(t), test.then, test.key)
 	}
 	r.cancel()
-	if got := systemd.receives(t); got != "STOPPING=1" {
-		t.Errorf("the last message is %q", got)
-	}
+	equal(t, systemd.receives(t), "STOPPING=1", "the last message")
 }
 
 // TestRelayNotifyClock: the time is that since the host has started, as in /proc/uptime.

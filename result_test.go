@@ -45,16 +45,12 @@ func TestEscape(t *testing.T) {
 		{"no-break space", "a\u00a0b", `a\xc2\xa0b`, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := escape(test.text); got != test.want {
-				t.Errorf("escape: got %q, want %q", got, test.want)
-			}
+			equal(t, escape(test.text), test.want, "escape")
 			lines := test.lines
 			if lines == "" {
 				lines = test.want
 			}
-			if got := escapeLines(test.text); got != lines {
-				t.Errorf("escapeLines: got %q, want %q", got, lines)
-			}
+			equal(t, escapeLines(test.text), lines, "escapeLines")
 		})
 	}
 }
@@ -76,9 +72,7 @@ func TestEscapeEveryByte(t *testing.T) {
 
 func TestOneLine(t *testing.T) {
 	for text, want := range map[string]string{"\r\n\n Welcome \n": "Welcome", " a\nb ": `a\nb`, "\n": "", "\x1b": `\x1b`} {
-		if got := oneLine(text); got != want {
-			t.Errorf("%q: got %q, want %q", text, got, want)
-		}
+		equal(t, oneLine(text), want, text)
 	}
 }
 
@@ -89,17 +83,13 @@ func TestShorten(t *testing.T) {
 		{strings.Repeat("x", 61), strings.Repeat("x", 57) + "..."},
 		{strings.Repeat("x", 56) + strings.Repeat("é", 9), strings.Repeat("x", 56) + "..."}, // a character is not cut
 	} {
-		if got := shorten(test.text); got != test.want {
-			t.Errorf("%s: got %s, want %s", test.text, got, test.want)
-		}
+		equal(t, shorten(test.text), test.want, test.text)
 	}
 }
 
 func TestPrintableASCII(t *testing.T) {
 	for text, want := range map[string]bool{"": true, " tty0~": true, "\x1f": false, "\x7f": false, "é": false, "a\n": false} {
-		if got := printableASCII(text); got != want {
-			t.Errorf("%q: got %v, want %v", text, got, want)
-		}
+		equal(t, printableASCII(text), want, text)
 	}
 }
 
@@ -140,9 +130,7 @@ func TestResultReset(t *testing.T) {
 	res.reset("192.0.2.2:49", second)
 	want := `{"command":"authorize","user":"alice","granted":false,"exit_code":0,"server":"192.0.2.2:49","timing_ms":{},` +
 		`"attempts":[{"server":"192.0.2.1:49","status":"PASS_ADD","class":"network","message":"no reply","hint":"try again"}]}` + "\n"
-	if got := res.json(); got != want {
-		t.Errorf("got  %swant %s", got, want)
-	}
+	equal(t, res.json(), want)
 	if res.Timing != second || res.class != classDenied || res.hint != "" {
 		t.Errorf("got %+v, want new timing, no hint, and denied until a reply", res)
 	}
@@ -157,9 +145,7 @@ func TestNewProblem(t *testing.T) {
 		{failf(classServer, "%s answered ERROR", "tac1"), problem{"server error", "tac1 answered ERROR", ""}},
 		{errors.New("no such file"), problem{"usage", "no such file", ""}},
 	} {
-		if got := *newProblem(test.err); got != test.want {
-			t.Errorf("%v: got %+v, want %+v", test.err, got, test.want)
-		}
+		equal(t, *newProblem(test.err), test.want, test.err)
 	}
 }
 
@@ -342,16 +328,12 @@ task_id: 7\n
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := test.res.line(); got != test.line {
-				t.Errorf("line: got\n%swant\n%s", got, test.line)
-			}
+			equal(t, test.res.line(), test.line, "line")
 			if got, want := test.res.verbose(), strings.TrimPrefix(test.block, "\n"); got != want {
 				t.Errorf("block: got\n%swant\n%s", got, want)
 			}
 			got := test.res.json()
-			if got != test.json+"\n" {
-				t.Errorf("json: got\n%swant\n%s", got, test.json)
-			}
+			equal(t, got, test.json+"\n", "json")
 			if !json.Valid([]byte(got)) {
 				t.Errorf("json: got %s, which is not valid", got)
 			}
@@ -435,9 +417,7 @@ func TestEscapeInvisible(t *testing.T) {
 		}
 	}
 	for _, r := range "é漢ᄀ한⠁\u0301€ " {
-		if got := escape(string(r)); got != string(r) {
-			t.Errorf("%U: %q", r, got)
-		}
+		equal(t, escape(string(r)), string(r), r)
 	}
 }
 

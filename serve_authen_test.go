@@ -144,9 +144,7 @@ func TestServeDialogues(t *testing.T) {
 				c.checkEnd(t)
 			}
 			waitUntil(t, "the sessions are logged", func() bool { return strings.Count(s.log.String(), "\n") >= strings.Count(tt.log, "\n") })
-			if got := stamps().ReplaceAllString(s.log.String(), ""); got != tt.log {
-				t.Errorf("got the log\n%swant\n%s", got, tt.log)
-			}
+			equal(t, stamps().ReplaceAllString(s.log.String(), ""), tt.log, "the log")
 		})
 	}
 }
@@ -212,9 +210,7 @@ func TestServeEnableWithoutType(t *testing.T) {
 			tn.run(t, c, numbers, flagSingleConnect)
 		}
 		want := strings.Repeat("alice enable "+authenType(0).String()+" PASS\n", 2)
-		if got := s.lines(t); got != want {
-			t.Errorf("got the log\n%swant\n%s", got, want)
-		}
+		equal(t, s.lines(t), want, "the log")
 	}
 }
 
@@ -322,9 +318,7 @@ func TestServePermits(t *testing.T) {
 		{"+^show$", "show\nreload", false},
 		{"+^show$", "show ", false},
 	} {
-		if got := permits(rules(tt.rules), tt.line); got != tt.want {
-			t.Errorf("rules %q, command %q: %t", tt.rules, tt.line, got)
-		}
+		equal(t, permits(rules(tt.rules), tt.line), tt.want, "rules", tt.rules, "command", tt.line)
 	}
 }
 
@@ -344,9 +338,7 @@ func TestCommandLine(t *testing.T) {
 		"cmd-args=no =cmd-arg cmd-arg":                                          "",
 		"service=shell cmd=show priv-lvl=15 timeout=3 cmd-arg=clock idletime=5": "show clock",
 	} {
-		if got := commandLine(strings.Fields(args)); got != want {
-			t.Errorf("%s: got %q, want %q", args, got, want)
-		}
+		equal(t, commandLine(strings.Fields(args)), want, args)
 	}
 }
 

@@ -143,9 +143,7 @@ func TestServeBadPackets(t *testing.T) {
 				}
 			}
 			c.checkEnd(t)
-			if got := s.lines(t); got != tt.note {
-				t.Errorf("got the log\n%swant\n%s", got, tt.note)
-			}
+			equal(t, s.lines(t), tt.note, "the log")
 		})
 	}
 }

@@ -350,9 +350,7 @@ func TestServeClearOnTLS(t *testing.T) {
 		c := dialFakeClient(t, s.addr)
 		c.Write([]byte(tt.sent))
 		io.ReadAll(c)
-		if got := s.lines(t); got != tt.want {
-			t.Errorf("%q: got the log\n%swant\n%s", tt.sent, got, tt.want)
-		}
+		equal(t, s.lines(t), tt.want, tt.sent, "the log")
 	}
 }
 
@@ -395,9 +393,7 @@ func TestServeSingleConnectFaults(t *testing.T) {
 			c.Conn.(*net.TCPConn).CloseWrite()
 		}
 		c.checkEnd(t)
-		if got := s.lines(t); got != "alice authenticate ascii PASS\n" {
-			t.Errorf("%s: the log is\n%s", tt.fault, got)
-		}
+		equal(t, s.lines(t), "alice authenticate ascii PASS\n", tt.fault, "the log")
 	}
 }
 
@@ -506,9 +502,7 @@ func TestServeLines(t *testing.T) {
 		c := dialFakeClient(t, s.addr)
 		c.Write(make([]byte, headerLen))
 		c.checkEnd(t)
-		if got := s.lines(t); got != want {
-			t.Errorf("%s: got the log\n%swant\n%s", options, got, want)
-		}
+		equal(t, s.lines(t), want, options, "the log")
 	}
 }
 
@@ -562,9 +556,7 @@ func TestServeQuiet(t *testing.T) {
 	c := dialFakeClient(t, s.addr)
 	c.Write(make([]byte, headerLen))
 	c.checkEnd(t)
-	if got := s.lines(t); got != "" {
-		t.Errorf("the log is\n%s", got)
-	}
+	equal(t, s.lines(t), "", "the log")
 }
 
 // TestServeOnFullDisk: while stdout is full, logins succeed and records are answered with ERROR, on one connection.
@@ -590,9 +582,7 @@ func TestServeOnFullDisk(t *testing.T) {
 	disk.give(1 << 20)
 	take(record, &acctReply{status: acctSuccess})
 	const pap, start = "alice authenticate pap PASS\n", "alice account start task_id=7 service=shell SUCCESS\n"
-	if got := stamps().ReplaceAllString(disk.String(), ""); got != pap+pap+start {
-		t.Errorf("the log is\n%s", got)
-	}
+	equal(t, stamps().ReplaceAllString(disk.String(), ""), pap+pap+start, "the log")
 }
 
 // TestServeEndsWithoutReader: a server with blocked output ends within five seconds of a signal, even if stderr is
@@ -637,9 +627,7 @@ func TestServeEndsWithoutReader(t *testing.T) {
 				case <-time.After(30 * time.Second):
 					t.Error("it does not return")
 				}
-				if got := strings.Count(out.String(), " alice account start task_id=1 service=shell SUCCESS\n"); got != 3 {
-					t.Errorf("%d records are written, 3 were acknowledged", got)
-				}
+				equal(t, strings.Count(out.String(), " alice account start task_id=1 service=shell SUCCESS\n"), 3)
 				for _, c := range waiting {
 					c.SetDeadline(time.Now().Add(10 * time.Millisecond))
 					var reply acctReply
@@ -797,12 +785,8 @@ func TestServeDebug(t *testing.T) {
 		}
 		for _, what := range []string{"received from", "sent to"} {
 			packet := regexp.MustCompile(what + ` 127\.0\.0\.1:\d+: version 0xc\.1 type authentication .* session_id 00000007 `)
-			if got := packet.MatchString(stderr); got != tt.packets {
-				t.Errorf("%s: packets %s the server are shown: %t", tt.options, what, got)
-			}
+			equal(t, packet.MatchString(stderr), tt.packets, tt.options, "packets", what, "the server")
 		}
-		if got := strings.Contains(stderr, testPassword); got != tt.secret {
-			t.Errorf("%s: the password is shown: %t", tt.options, got)
-		}
+		equal(t, strings.Contains(stderr, testPassword), tt.secret, tt.options, "the password is shown")
 	}
 }

@@ -156,9 +156,7 @@ func TestSessionLogLine(t *testing.T) {
 			log.flush()
 			line := test.want + "\n"
 			want := stamp + line + strings.Replace(stamp, "20.500", "21.008", 1) + line + "192.0.2.9:1024 " + line
-			if got := out.String(); got != want {
-				t.Errorf("got\n%swant\n%s", got, want)
-			}
+			equal(t, out.String(), want)
 		})
 	}
 }
@@ -183,9 +181,7 @@ func TestSessionLogObject(t *testing.T) {
 			`{"time":"1970-01-01T00:00:00.000Z","peer":"192.0.2.9:1024","error":"wrong key\\x1b"}`},
 	} {
 		for range 2 { // the record itself is not escaped
-			if got := string(tt.record.appendJSON(nil)); got != tt.want+"\n" {
-				t.Errorf("got\n%swant\n%s", got, tt.want)
-			}
+			equal(t, string(tt.record.appendJSON(nil)), tt.want+"\n")
 		}
 	}
 }
@@ -263,9 +259,7 @@ func TestSessionLogTracker(t *testing.T) {
 			got = "... "
 		}
 		got += strings.TrimSuffix(strings.TrimPrefix(string(o.appendLine(nil, true)), " "), "\n") + " " + o.total.String()
-		if got != tt.want {
-			t.Errorf("%s: got\n%s, want\n%s", tt.name, got, tt.want)
-		}
+		equal(t, got, tt.want, tt.name)
 		if o.packets != len(tt.packets) || o.id != 7 || !o.at.Equal(time.UnixMilli(int64(1000+tt.packets[0].ms))) {
 			t.Errorf("%s: %d packets of session %d at %v", tt.name, o.packets, o.id, o.at)
 		}
@@ -303,9 +297,7 @@ func TestSessionLogAddrPortOf(t *testing.T) {
 		&net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 49, Zone: "x"}: "[fe80::1%x]:49",
 		&net.UnixAddr{Name: "x"}:                                      "invalid AddrPort",
 	} {
-		if got := addrPortOf(addr).String(); got != want {
-			t.Errorf("%v: got %s, want %s", addr, got, want)
-		}
+		equal(t, addrPortOf(addr).String(), want, addr)
 	}
 }
 
@@ -336,9 +328,7 @@ func TestSessionLogTrackerGaps(t *testing.T) {
 		{time.Time{}, time.Unix(1, 0), 0},
 		{time.Unix(1, 0), time.Time{}, 0},
 	} {
-		if got := between(tt.from, tt.to); got != tt.want {
-			t.Errorf("%v to %v: got %v", tt.from, tt.to, got)
-		}
+		equal(t, between(tt.from, tt.to), tt.want, tt.from, "to", tt.to)
 	}
 }
 
@@ -396,7 +386,7 @@ func TestServerMsgIsTheSame(t *testing.T) {
 		`<b> & "quoted" \n`:              `<b> & "quoted" \n`,
 	} {
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				var m message
 				switch q.typ {
 				case typeAuthen:
@@ -479,9 +469,7 @@ func TestSessionLogFlagViolation(t *testing.T) {
 		{flagUnencrypted, flagUnencrypted, true, ""},
 		{0, 0, true, "reply without the UNENCRYPTED flag over TLS (RFC 9887 section 4)"},
 	} {
-		if got := flagViolation(protectionOf(tt.first, tt.tls), tt.reply); got != tt.want {
-			t.Errorf("%v, %v, TLS %t: got %q", tt.first, tt.reply, tt.tls, got)
-		}
+		equal(t, flagViolation(protectionOf(tt.first, tt.tls), tt.reply), tt.want, tt.first, tt.reply, "TLS", tt.tls)
 	}
 }
 

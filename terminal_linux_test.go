@@ -274,7 +274,7 @@ func TestTerminalPasswordReused(t *testing.T) {
 	for typed, want := range map[string]exitCode{"1\n": classGranted.exit(), "\x04": classDenied.exit()} {
 		sent := make(chan string, 9) // the data of every START by PAP
 		server := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
+			for q := range c.requests {
 				if q.start.typ == authenPAP {
 					sent <- q.start.data
 					c.Write(c.grantReply(q))

@@ -52,9 +52,7 @@ func (p pty) checkEcho(t *testing.T, want bool) {
 	t.Helper()
 	var mode syscall.Termios
 	must(t, ioctl(p.program.Fd(), ioctlGetTermios, &mode))
-	if got := mode.Lflag&syscall.ECHO != 0; got != want {
-		t.Errorf("echo is %t, want %t", got, want)
-	}
+	equal(t, mode.Lflag&syscall.ECHO != 0, want, "echo")
 }
 
 // readUntil reads until it has read text, and returns all that it has read.
@@ -121,9 +119,7 @@ func (s *terminalRun) ends(t *testing.T, code exitCode, out, shown string) {
 	if _, err := s.program.WriteString("[end]"); err != nil {
 		t.Fatal(err)
 	}
-	if got := readUntil(t, s.person, "[end]"); got != shown+"[end]" {
-		t.Errorf("the terminal showed %q, want %q", got, shown+"[end]")
-	}
+	equal(t, readUntil(t, s.person, "[end]"), shown+"[end]", "the terminal showed")
 }
 
 // start starts a command at the terminal in a new session.

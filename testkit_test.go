@@ -128,6 +128,19 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// equal checks a value. of is what it is the value of, if the line of the test does not show that.
+func equal[T comparable](t testing.TB, got, want T, of ...any) {
+	t.Helper()
+	if got == want {
+		return
+	}
+	format := "%sgot  %+v\nwant %+v"
+	if text, ok := any(got).(string); ok && !strings.HasSuffix(text, "\n") {
+		format = "%sgot  %q\nwant %q"
+	}
+	t.Errorf(format, fmt.Sprintln(of...), got, want)
+}
+
 func long(n int) string { return strings.Repeat("x", n) }
 
 // secretIn returns a part of the key or the password found in an output, as text or hex.

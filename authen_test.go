@@ -519,44 +519,6 @@ func TestAuthenticationRestartUsesTypedPassword(t *testing.T) {
 	}
 }
 
-// TestAuthenticationCheck rejects undefined values and fields that are one byte too long.
-func TestAuthenticationCheck(t *testing.T) {
-	t.Parallel()
-	fields := func(typ authenType) commonFields {
-		return commonFields{user: "alice", typ: typ, service: authenServiceLogin}
-	}
-	for _, tt := range []struct {
-		name string
-		a    *authentication
-		want string
-	}{
-		{"ascii", newLogin(fields(authenASCII), "pw"), ""},
-		{"the longest user", newLogin(commonFields{user: long(255), typ: authenASCII}, "pw"), ""},
-		{"a longer user", newLogin(commonFields{user: long(256), typ: authenASCII}, "pw"), "user is 256 bytes, the limit is 255"},
-		{"a longer port", newLogin(commonFields{user: "alice", port: long(256), typ: authenPAP}, "pw"), "port is 256 bytes, the limit is 255"},
-		{"the longest pap password", newLogin(fields(authenPAP), long(255)), ""},
-		{"a longer pap password", newLogin(fields(authenPAP), long(256)), "the password is 256 bytes, the limit of pap is 255"},
-		{"the longest ascii password", newLogin(fields(authenASCII), long(maxBody-5)), ""},
-		{"a longer ascii password", newLogin(fields(authenASCII), long(maxBody-4)), "the body would be 65536 bytes, the limit is 65535"},
-		{"a longer answer", &authentication{action: authenLogin, fields: fields(authenASCII), answers: []string{"1", long(maxBody)}}, "the body would be 65540 bytes, the limit is 65535"},
-		{"no user with pap", newLogin(commonFields{typ: authenPAP}, "pw"), "an empty user needs --authen-type ascii"},
-		{"a change by pap", newPasswordChange(fields(authenPAP), "old", "new"), "chpass needs --authen-type ascii, not pap"},
-		{"not UTF-8 with mschap", newLogin(fields(authenMSCHAP), "\xff"), "the password is not UTF-8, which mschap needs"},
-		{"not UTF-8 with chap", newLogin(fields(authenCHAP), "\xff"), ""},
-	} {
-		err := tt.a.check("192.0.2.1")
-		if err == nil && tt.want == "" {
-			continue
-		}
-		if err == nil || err.Error() != tt.want || classOf(err) != classUsage {
-			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
-		}
-	}
-	if err := newLogin(fields(authenASCII), "pw").check(long(256)); err == nil || err.Error() != "rem_addr is 256 bytes, the limit is 255" {
-		t.Errorf("a longer rem_addr: %v", err)
-	}
-}
-
 // TestAuthenticationStartsOver: every session uses the prepared answers from the beginning.
 func TestAuthenticationStartsOver(t *testing.T) {
 	t.Parallel()
@@ -668,46 +630,6 @@ func TestChapData(t *testing.T) {
 				t.Errorf("got %x, %v, want %x", got, err, want)
 			}
 		})
-	}
-}
-
-func TestChapDataLength(t *testing.T) {
-	for _, test := range []struct {
-		typ             authenType
-		challenge, want int
-	}{
-		{authenCHAP, challengeSize(authenCHAP), 33},
-		{authenCHAP, 8, 25},
-		{authenCHAP, maxCHAPChallenge, 255}, // the limit of START
-		{authenMSCHAP, challengeSize(authenMSCHAP), 58},
-		{authenMSCHAPv2, challengeSize(authenMSCHAPv2), 66},
-	} {
-		got, err := chapData(test.typ, "user", "password", 255, make([]byte, test.challenge), make([]byte, 16))
-		if err != nil || len(got) != test.want {
-			t.Errorf("%s, challenge of %d bytes: got %d bytes, %v, want %d", test.typ, test.challenge, len(got), err, test.want)
-		}
-	}
-	for _, typ := range []authenType{authenASCII, authenPAP} {
-		equal(t, challengeSize(typ), 0, "challenge size of", typ)
-	}
-}
-
-// TestChapDataNotUTF8: a password that is not UTF-8 cannot become UTF-16. CHAP accepts any bytes.
-func TestChapDataNotUTF8(t *testing.T) {
-	const password = "p\xe4ssword" // ISO 8859-1
-	for typ, want := range map[authenType]string{
-		authenCHAP:     "",
-		authenMSCHAP:   "the password is not UTF-8, which mschap needs",
-		authenMSCHAPv2: "the password is not UTF-8, which mschapv2 needs",
-	} {
-		data, err := chapData(typ, "user", password, 1, make([]byte, challengeSize(typ)), make([]byte, 16))
-		if want == "" {
-			if err != nil {
-				t.Errorf("%s: got %v, want no error", typ, err)
-			}
-		} else if err == nil || err.Error() != want || data != "" {
-			t.Errorf("%s: got %d bytes, %v, want %s", typ, len(data), err, want)
-		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,48 +40,6 @@ func TestHasArg(t *testing.T) {
 	args := []string{"service=shell", "cmd*", "malformed"}
 	for name, want := range map[string]bool{"service": true, "cmd": true, "cmd-arg": false, "serv": false, "malformed": false} {
 		equal(t, hasArg(args, name), want, name)
-	}
-}
-
-func TestCheckArgs(t *testing.T) {
-	long := "a=" + strings.Repeat("x", 253)
-	for _, test := range []struct {
-		name string
-		args []string
-		want string // empty if they are allowed
-	}{
-		{"none", nil, ""},
-		{"usual ones", []string{"service=shell", "cmd=", "cmd-arg=a b", "idletime*10"}, ""},
-		{"the shortest", []string{"a="}, ""},
-		{"the longest", []string{long}, ""},
-		{"the most", slices.Repeat([]string{long}, 255), ""},
-		{"too long", []string{"a=", long + "x"}, "argument " + long[:57] + "... is 256 bytes, the limit is 255"},
-		{"too many", slices.Repeat([]string{"a="}, 256), "256 arguments, the limit is 255"},
-		{"no separator", []string{"cmd"}, "argument cmd has no separator: write name=value, or name*value if it is optional"},
-		{"nothing at all", []string{""}, "argument \"\" has no separator: write name=value, or name*value if it is optional"},
-		{"no name", []string{"=shell"}, "argument =shell has no name before the separator"},
-		{"no name, optional", []string{"*shell"}, "argument *shell has no name before the separator"},
-		{"control character", []string{"cmd=a\x1b[m"}, `argument cmd=a\x1b[m is not printable US-ASCII`},
-		{"newline", []string{"cmd=a\n"}, `argument cmd=a\n is not printable US-ASCII`},
-		{"DEL", []string{"cmd=\x7f"}, `argument cmd=\x7f is not printable US-ASCII`},
-		{"beyond ASCII", []string{"cmd=ä"}, "argument cmd=ä is not printable US-ASCII"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			err := checkArgs(test.args)
-			if test.want == "" {
-				if err != nil {
-					t.Errorf("got %v, want no error", err)
-				}
-				return
-			}
-			if err == nil || err.Error() != test.want {
-				t.Errorf("got %v, want %s", err, test.want)
-			}
-			var f *failure
-			if !errors.As(err, &f) || f.class != classUsage {
-				t.Errorf("got %#v, want the class %s", err, classUsage)
-			}
-		})
 	}
 }
 

@@ -302,9 +302,7 @@ func TestExecCodes(t *testing.T) {
 				for _, object := range objects {
 					if object[0] == '{' {
 						last = result{}
-						if err := json.Unmarshal([]byte(object), &last); err != nil {
-							t.Error(err)
-						}
+						must(t, json.Unmarshal([]byte(object), &last))
 					}
 				}
 				if got.code != tt.code || last.ExitCode != tt.code || last.Granted || last.Error == nil {

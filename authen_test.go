@@ -117,25 +117,6 @@ func TestAuthenticationRestarts(t *testing.T) {
 	}
 }
 
-// TestAuthenticationResetForgetsRestart: the next server gets the type of the command line.
-func TestAuthenticationResetForgetsRestart(t *testing.T) {
-	t.Parallel()
-	first := newScriptServer(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenError})
-	second := newScriptServer(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass})
-	got := runWith(t, secretsInEnv, "", "authenticate", "alice", first.addr+","+second.addr, "--single-connect", "-q")
-	if got != (runResult{}) {
-		t.Fatalf("got %+v", got)
-	}
-	for _, server := range []*scriptServer{first, second} {
-		for _, want := range []authenType{authenASCII, authenPAP} {
-			var start authenStart
-			if server.received(t, &start); start.typ != want {
-				t.Errorf("got a START of type %s, want %s", start.typ, want)
-			}
-		}
-	}
-}
-
 // dialogueWith runs a command against a server with these replies. It returns the result and the messages of
 // the client after START, with _ for blanks and the word ABORT.
 func dialogueWith(t *testing.T, line string, replies ...message) (runResult, string) {

@@ -184,16 +184,8 @@ func TestMux(t *testing.T) {
 			c.closeGently()
 		}, lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{0, n - 3}, error: "closed the connection"},
 		{name: "closes always", script: func(c *fakeServerConn) { c.readRequest() }, lines: []string{papLine}, code: classNetwork.exit(), failed: [2]int{n, n}, error: "closed the connection"},
-		{name: "swallows", script: startingWith(func(c *fakeServerConn) {
-			c.Write(c.grantReply(c.readRequest()))
-			for c.readRequest() != nil {
-			}
-		}), lines: []string{papLine, authorLine}, warned: "does not answer some sessions in single-connection mode; using one connection a session"},
-		{name: "swallows records", script: startingWith(func(c *fakeServerConn) {
-			c.Write(c.grantReply(c.readRequest()))
-			for c.readRequest() != nil {
-			}
-		}), lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{1, window}, error: "no reply from", warned: "does not answer some sessions"},
+		{name: "swallows", script: startingWith((*fakeServerConn).grantFirst), lines: []string{papLine, authorLine}, warned: "does not answer some sessions in single-connection mode; using one connection a session"},
+		{name: "swallows records", script: startingWith((*fakeServerConn).grantFirst), lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{1, window}, error: "no reply from", warned: "does not answer some sessions"},
 		{name: "does not agree", script: func(c *fakeServerConn) {
 			c.refuse = true
 			c.Write(c.grantReply(c.readRequest()))
@@ -326,6 +318,20 @@ func (k *batchDialogue) send(line string) {
 	}
 }
 
+// request sends the request of user un as a line of this kind.
+func (k *batchDialogue) request(line string, n int) {
+	k.t.Helper()
+	k.send(fmt.Sprintf(line, fmt.Sprintf(`"user":"u%d"`, n)))
+}
+
+// granted reads one answer, of a request that must be granted.
+func (k *batchDialogue) granted() {
+	k.t.Helper()
+	if a := k.receive(); !a.Granted {
+		k.t.Errorf("answer %+v %+v", a, a.Error)
+	}
+}
+
 // receive reads one answer.
 func (k *batchDialogue) receive() (a answer) {
 	k.t.Helper()
@@ -397,7 +403,7 @@ func TestMuxRequestWhileOthersWait(t *testing.T) {
 	})
 	k := startBatch(t, s.addr, "--timeout", "5")
 	for i := range 3 {
-		k.send(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
+		k.request(authorLine, i)
 		switch i {
 		case 0:
 			k.receive()
@@ -407,9 +413,7 @@ func TestMuxRequestWhileOthersWait(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if a := k.receive(); !a.Granted {
-			t.Errorf("answer %+v %+v", a, a.Error)
-		}
+		k.granted()
 	}
 	if k.end(); s.connections() != 1 || s.asked("u1") != 1 || s.asked("u2") != 1 {
 		t.Errorf("%d connections, %d and %d requests", s.connections(), s.asked("u1"), s.asked("u2"))
@@ -499,9 +503,7 @@ func TestMuxInterrupted(t *testing.T) {
 			k := startBatch(t, s.addr)
 			go io.WriteString(k.in, requests(40, tt.line))
 			for range tt.granted {
-				if a := k.receive(); !a.Granted {
-					t.Errorf("answer %+v", a)
-				}
+				k.granted()
 			}
 			for range tt.waiting {
 				<-arrived
@@ -567,42 +569,6 @@ func TestMuxServers(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestMuxNoSecondSession: a server agrees to single-connection mode but answers only the first session of
-// each connection.
-func TestMuxNoSecondSession(t *testing.T) {
-	t.Parallel()
-	s := startFakeServer(t, func(c *fakeServerConn) {
-		c.Write(c.grantReply(c.readRequest()))
-		for c.readRequest() != nil {
-		}
-	})
-	got := runWith(t, secretsInEnv, requests(20, papLine), "batch", s.addr, "--timeout", "3s")
-	if n := checkAnswers(t, answers(t, got.out), 20); n != 20 || got.code != classGranted.exit() {
-		t.Errorf("got %d, %d of 20 granted: %s", int(got.code), n, got.err)
-	}
-	if !strings.Contains(got.err, "does not answer some sessions") {
-		t.Errorf("no warning: %s", got.err)
-	}
-}
-
-// TestMuxServerEndsAfterAFew: a server closes every connection after a few replies. No login is lost.
-func TestMuxServerEndsAfterAFew(t *testing.T) {
-	t.Parallel()
-	s := startFakeServer(t, func(c *fakeServerConn) {
-		for range 5 {
-			q := c.readRequest()
-			if q == nil {
-				return
-			}
-			c.Write(c.grantReply(q))
-		}
-	})
-	got := runWith(t, secretsInEnv, requests(300, papLine), "batch", s.addr)
-	if n := checkAnswers(t, answers(t, got.out), 300); n != 300 || got.code != classGranted.exit() {
-		t.Errorf("got %d, %d of 300 granted: %s", int(got.code), n, got.err)
 	}
 }
 

@@ -253,13 +253,11 @@ func TestPoolFlagViolationEndsTheConnection(t *testing.T) {
 			k := startBatch(t, s.addr+","+other.addr, "-c", "4")
 			send := func(from, to int) {
 				for i := from; i < to; i++ {
-					k.send(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
+					k.request(authorLine, i)
 				}
 			}
 			send(0, 1)
-			if a := k.receive(); !a.Granted {
-				t.Errorf("first answer: %+v", a)
-			}
+			k.granted()
 			send(1, 5)
 			for range 4 {
 				if a := k.receive(); a.Granted || a.ExitCode != classProtocol.exit() || !strings.Contains(a.Error.Message, "is not obfuscated although a key is in use") || len(a.Attempts) > 0 {
@@ -321,7 +319,7 @@ func TestPoolKeyMismatchEndsTheConnection(t *testing.T) {
 	}))
 	k := startBatch(t, s.addr, "-c", "3")
 	for i := range 4 {
-		k.send(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
+		k.request(authorLine, i)
 		if i == 0 {
 			k.receive()
 		}
@@ -335,7 +333,7 @@ func TestPoolKeyMismatchEndsTheConnection(t *testing.T) {
 	if n := <-closed; n != 0 { // while batch waits for more
 		t.Errorf("%d more requests on the connection", n)
 	}
-	k.send(fmt.Sprintf(authorLine, `"user":"u4"`))
+	k.request(authorLine, 4)
 	if a := k.receive(); !a.Granted || s.connections() != 2 {
 		t.Errorf("next request: %+v, %d connections", a, s.connections())
 	}
@@ -356,7 +354,7 @@ func TestPoolPromptOnASharedConnection(t *testing.T) {
 	})
 	k := startBatch(t, s.addr, "-c", "1")
 	for i := range 3 {
-		k.send(fmt.Sprintf(papLine, fmt.Sprintf(`"user":"u%d"`, i)))
+		k.request(papLine, i)
 		if a := k.receive(); a.Granted != (i != 1) || i == 1 && !strings.Contains(a.Error.Message, "sent an unexpected GETPASS in reply to pap") {
 			t.Errorf("answer %d: %+v %+v", i, a, a.Error)
 		}
@@ -410,11 +408,7 @@ func TestPoolShortTimeout(t *testing.T) {
 	for timeout, blamed := range map[string]bool{"50ms": false, "1s": true} {
 		for _, line := range []string{papLine, asciiLine} {
 			all.run(t, true, timeout+line[2:8], func(t *testing.T) {
-				s := startFakeServer(t, func(c *fakeServerConn) {
-					c.Write(c.grantReply(c.readRequest()))
-					for c.readRequest() != nil {
-					}
-				})
+				s := startFakeServer(t, (*fakeServerConn).grantFirst)
 				got := runWith(t, secretsInEnv, requests(4, line), "batch", s.addr, "--timeout", timeout, "-c", "1")
 				if strings.Contains(got.err, "does not answer some sessions") != blamed {
 					t.Errorf("stderr is %s", got.err)
@@ -481,16 +475,12 @@ func TestPoolStaleConnection(t *testing.T) {
 				close(closed)
 			}))
 			k := startBatch(t, s.addr, "-c", "1")
-			k.send(fmt.Sprintf(first, `"user":"u0"`))
-			if a := k.receive(); !a.Granted {
-				t.Errorf("first request: %+v", a)
-			}
+			k.request(first, 0)
+			k.granted()
 			<-closed
 			time.Sleep(2 * idleAfter)
-			k.send(fmt.Sprintf(acctLine, `"user":"u1"`))
-			if a := k.receive(); !a.Granted {
-				t.Errorf("record: %+v %+v", a, a.Error)
-			}
+			k.request(acctLine, 1)
+			k.granted()
 			if k.end(); s.asked("u1") != 1 {
 				t.Errorf("the record was sent %d times", s.asked("u1"))
 			}
@@ -585,10 +575,8 @@ func TestPoolClosesIdleConnection(t *testing.T) {
 	})
 	k := startBatch(t, s.addr, "--timeout", "1", "-c", "1")
 	for i, line := range []string{papLine, asciiLine, asciiLine} {
-		k.send(fmt.Sprintf(line, fmt.Sprintf(`"user":"u%d"`, i)))
-		if a := k.receive(); !a.Granted {
-			t.Errorf("answer %d: %+v %+v", i, a, a.Error)
-		}
+		k.request(line, i)
+		k.granted()
 	}
 	if n := <-ended; n != 0 {
 		t.Errorf("%d more packets on the shared connection", n)
@@ -654,10 +642,8 @@ func TestPoolConnectionsEnd(t *testing.T) {
 				ended <- c.ends()
 			})
 			k := startBatch(t, s.addr)
-			k.send(fmt.Sprintf(tt.line, `"user":"u0"`))
-			if a := k.receive(); !a.Granted {
-				t.Errorf("answer %+v", a)
-			}
+			k.request(tt.line, 0)
+			k.granted()
 			if !tt.refuse {
 				k.end()
 			}
@@ -684,7 +670,7 @@ func TestPoolInterruptedAfterAFailure(t *testing.T) {
 	k := startBatch(t, s.addr)
 	k.send("no request")
 	k.receive()
-	k.send(fmt.Sprintf(papLine, `"user":"u1"`))
+	k.request(papLine, 1)
 	<-arrived
 	k.interrupt()
 	if a := k.receive(); a.ExitCode != classInterrupted.exit() {
@@ -743,8 +729,7 @@ func TestPoolWaitsForNoDeadServer(t *testing.T) {
 		open++
 		most = max(most, open)
 		mu.Unlock()
-		for c.readRequest() != nil { // no reply
-		}
+		c.readAll()
 		mu.Lock()
 		open--
 		mu.Unlock()
@@ -912,32 +897,6 @@ func TestMuxWriteFails(t *testing.T) {
 	}
 }
 
-// TestMuxHasRoom checks section 4.3 and the limit of unanswered requests.
-func TestMuxHasRoom(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		conn serverConn
-		mux  mux
-		jobs int
-		want bool
-	}{
-		{"new", serverConn{}, mux{}, 0, true},
-		{"before the first reply", serverConn{}, mux{}, 1, false},
-		{"established", serverConn{answered: 1, established: true}, mux{}, 1, true},
-		{"not agreed to", serverConn{answered: 1}, mux{}, 0, false},
-		{"no new sessions", serverConn{answered: 1, established: true, noNewSessions: true}, mux{}, 1, false},
-		{"nearly full", serverConn{answered: 1, established: true}, mux{unanswered: maxUnanswered - 1}, 1, true},
-		{"full", serverConn{answered: 1, established: true}, mux{unanswered: maxUnanswered}, 1, false},
-	} {
-		tt.mux.conn = &tt.conn
-		tt.mux.byID = map[uint32]*job{1: new(job)}
-		if tt.jobs == 0 {
-			clear(tt.mux.byID)
-		}
-		equal(t, tt.mux.hasRoom(), tt.want, tt.name)
-	}
-}
-
 // TestPoolAssign: jobs of one exchange share a connection, in the first attempt or after a lost connection.
 // Jobs after RESTART or another failure do not.
 func TestPoolAssign(t *testing.T) {
@@ -1009,9 +968,7 @@ func TestPoolFlushesResults(t *testing.T) {
 		k := startBatch(t, s.addr)
 		go io.WriteString(k.in, requests(3, line))
 		for i := range 3 {
-			if a := k.receive(); !a.Granted {
-				t.Errorf("answer %+v", a)
-			}
+			k.granted()
 			if i == 1 {
 				close(received)
 			}

@@ -101,9 +101,7 @@ func TestCheckOutputLinkAndPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, target := range map[string]string{"link": "real/file", "second": "real/file", "dangling": "real/none"} {
-		if err := replaceFile("report", at(name), name, 0); err != nil {
-			t.Error(err)
-		}
+		must(t, replaceFile("report", at(name), name, 0))
 		text, err := os.ReadFile(at(target))
 		if info, wrong := os.Lstat(at(name)); err != nil || wrong != nil || string(text) != name || info.Mode()&os.ModeSymlink == 0 {
 			t.Errorf("%s: %q, %v, %v", name, text, err, info.Mode())
@@ -120,9 +118,7 @@ func TestCheckOutputLinkAndPipe(t *testing.T) {
 	pipe, err := os.OpenFile(at("pipe"), os.O_RDWR, 0)
 	must(t, err)
 	defer pipe.Close()
-	if err := replaceFile("report", at("pipe"), "read", 0); err != nil {
-		t.Error(err)
-	}
+	must(t, replaceFile("report", at("pipe"), "read", 0))
 	text := make([]byte, 9)
 	n, err := pipe.Read(text)
 	if info, wrong := os.Lstat(at("pipe")); wrong != nil || info.Mode()&os.ModeNamedPipe == 0 || string(text[:n]) != "read" {

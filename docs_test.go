@@ -565,8 +565,7 @@ func markdownPages(t *testing.T) (pages []docPage) {
 
 func readDoc(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(name)
-	must(t, err)
+	text := contentOf(t, name)
 	return string(text)
 }
 

@@ -232,9 +232,7 @@ func TestDumperOfServe(t *testing.T) {
 			}
 		}
 	}
-	if err := r.stop(); err != nil {
-		t.Error(err)
-	}
+	must(t, r.stop())
 	if messages := r.stderr.String(); strings.Contains(messages, "Z") || strings.Contains(messages, " 5a") || strings.Count(messages, "received from") != 9 {
 		t.Errorf("the dump shows\n%s", messages)
 	}

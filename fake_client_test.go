@@ -53,6 +53,15 @@ func (c *fakeClient) receive(m message) (header, error) {
 	return h, decode(body, m)
 }
 
+// receives reads the reply to an authentication and checks its status.
+func (c *fakeClient) receives(t testing.TB, want authenStatus) {
+	t.Helper()
+	var reply authenReply
+	if h, err := c.receive(&reply); err != nil || reply.status != want {
+		t.Errorf("got the reply %+v %+v, %v, want %s", h, reply, err, want)
+	}
+}
+
 // login runs one login in a session.
 func (c *fakeClient) login(session uint32, flags headerFlags) error {
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flags, sessionID: session}

@@ -424,8 +424,19 @@ func (c *fakeServerConn) grantFast(m *inFlightMeter) {
 // closeGently closes the connection for writing and reads until the client has closed it.
 func (c *fakeServerConn) closeGently() {
 	c.Conn.(*net.TCPConn).CloseWrite()
-	for c.readRequest() != nil {
+	c.readAll()
+}
+
+// readAll reads requests and answers none.
+func (c *fakeServerConn) readAll() {
+	for range c.requests {
 	}
+}
+
+// grantFirst grants the first request only.
+func (c *fakeServerConn) grantFirst() {
+	c.Write(c.grantReply(c.readRequest()))
+	c.readAll()
 }
 
 // startingWith returns a script: the first connection runs first, the others grant all requests.

@@ -5,7 +5,6 @@ import (
 	"go/ast"
 	goparser "go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -77,8 +76,7 @@ func peers(a, b layer) bool {
 
 // TestLayers checks the files of this package against testdata/layers.txt.
 func TestLayers(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("testdata", "layers.txt"))
-	must(t, err)
+	text := contentOf(t, filepath.Join("testdata", "layers.txt"))
 	names, err := filepath.Glob("*.go")
 	must(t, err)
 	sources := make(map[string]string)
@@ -86,9 +84,7 @@ func TestLayers(t *testing.T) {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
-		source, err := os.ReadFile(name)
-		must(t, err)
-		sources[name] = string(source)
+		sources[name] = string(contentOf(t, name))
 	}
 	if len(sources) < 50 {
 		t.Fatalf("only %d files found", len(sources))

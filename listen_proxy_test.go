@@ -202,10 +202,7 @@ func TestListenProxyHeader(t *testing.T) {
 				time.Sleep(10 * time.Millisecond) // for a segment of its own
 			}
 			c.Write(append([]byte(tt.header[part:]), packet...))
-			var reply authenReply
-			if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
-				t.Errorf("%q: %+v, %v", tt.header, reply, err)
-			}
+			c.receives(t, authenPass)
 			c.checkEnd(t)
 			sessions++
 			var lines []string
@@ -313,12 +310,8 @@ func TestListenProxyHeaderLimits(t *testing.T) {
 	waitUntil(t, "it has its line", func() bool {
 		return strings.HasSuffix(s.log.String(), " 192.0.2.1:1025 refused: too many connections from this address\n")
 	})
-	if err := dialProxied(t, s.addr, "192.0.2.2:1024").login(2, 0); err != nil {
-		t.Error(err)
-	}
-	if err := kept.login(3, flagSingleConnect); err != nil {
-		t.Error(err)
-	}
+	must(t, dialProxied(t, s.addr, "192.0.2.2:1024").login(2, 0))
+	must(t, kept.login(3, flagSingleConnect))
 }
 
 // TestListenProxyHeaderTLS: the header comes before TLS.
@@ -329,11 +322,8 @@ func TestListenProxyHeaderTLS(t *testing.T) {
 	secure := newFakeClient(tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true}))
 	secure.key = ""
 	head := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagUnencrypted}
-	var reply authenReply
 	must(t, secure.send(head, papStart("alice", testPassword)))
-	if _, err := secure.receive(&reply); err != nil || reply.status != authenPass {
-		t.Errorf("%+v, %v", reply, err)
-	}
+	secure.receives(t, authenPass)
 	secure.Close()
 	s.stop()
 	if got := s.log.String(); !strings.Contains(got, " 192.0.2.1:1024 alice ") {

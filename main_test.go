@@ -206,10 +206,8 @@ func TestFaults(t *testing.T) {
 		})
 	}
 	t.Run("all of them are here", func(t *testing.T) {
-		source, err := os.ReadFile("main_test.go")
-		must(t, err)
-		tested, err := os.ReadFile("client_tls_test.go")
-		must(t, err)
+		source := contentOf(t, "main_test.go")
+		tested := contentOf(t, "client_tls_test.go")
 		for _, f := range faults {
 			if row := fmt.Sprintf("{%q, ", f.name); !bytes.Contains(source, []byte(row)) && !bytes.Contains(tested, []byte(row)) {
 				t.Errorf("the fault %s has no row", f.name)

@@ -103,9 +103,7 @@ func checkHistograms(t testing.TB, samples map[string]float64) {
 // readMetrics returns the samples of a file.
 func readMetrics(t testing.TB, file string) map[string]float64 {
 	t.Helper()
-	text, err := os.ReadFile(file)
-	must(t, err)
-	return parseMetrics(t, string(text))
+	return parseMetrics(t, string(contentOf(t, file)))
 }
 
 // checkSamples compares samples with lines "NAME VALUE"; a line "NAME -" must not exist. SERVER is the address of the server.
@@ -410,8 +408,7 @@ func TestRelayMetricsTLS(t *testing.T) {
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
 	for _, name := range []string{"own.pem", "listen.pem"} { // the authority is valid for longer
-		leaf, err := os.ReadFile(in(name))
-		must(t, err)
+		leaf := contentOf(t, in(name))
 		ca.write(t, name, "CERTIFICATE", ca.cert.Raw)
 		authority, err := os.ReadFile(in(name))
 		must(t, cmp.Or(err, os.WriteFile(in(name), append(leaf, authority...), 0o600)))

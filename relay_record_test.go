@@ -85,8 +85,7 @@ func TestRelayRecordAppends(t *testing.T) {
 		return r.stderr.String()
 	}
 	logIn()
-	first, err := os.ReadFile(file)
-	must(t, err)
+	first := contentOf(t, file)
 	frames := recordedFrames(t, first)
 	lastFrame := pcapRecordLen + len(frames[len(frames)-1])
 	for _, cut := range []int{0, 1, lastFrame - pcapRecordLen, lastFrame - pcapRecordLen + 1, lastFrame - 1, lastFrame} {
@@ -297,8 +296,7 @@ func TestRelayRecordWhileDiskIsFull(t *testing.T) {
 			t.Fatalf("wrote %d of %d bytes, %v", n, len(queue), err)
 		}
 		queue = queue[n:]
-		data, err := os.ReadFile(name)
-		must(t, err)
+		data := contentOf(t, name)
 		if len(data) > 0 {
 			recordedFrames(t, data)
 		}

@@ -481,9 +481,7 @@ func TestRelayReloadClosesIdleConns(t *testing.T) {
 		for i, s := range []*fakeServer{a, b} {
 			r.profile(t, mode, "host "+s.addr, reloadKeys)
 			r.reloaded(t)
-			if err := c.login(uint32(i), flagSingleConnect); err != nil {
-				t.Error(err)
-			}
+			must(t, c.login(uint32(i), flagSingleConnect))
 		}
 		waitUntil(t, "the idle connection is closed", func() bool {
 			a.mu.Lock()
@@ -653,8 +651,7 @@ func TestRelayServerCertificates(t *testing.T) {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	newTestCA(t, dir, "ca").issue(t, "server", 10, nil)
 	s := serveWith(t, "--tls", "--cert", in("server.pem"), "--cert-key", in("server.key"))
-	first, err := os.ReadFile(in("ca.pem"))
-	must(t, err)
+	first := contentOf(t, in("ca.pem"))
 	r := relayTo(t, s.addr, "--tls", "--cacert", in("ca.pem"), "--metrics-file", in("relay.prom"))
 	login := func(what string, want exitCode) {
 		t.Helper()

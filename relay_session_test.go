@@ -348,10 +348,7 @@ func TestRelayPromptForPAP(t *testing.T) {
 		r := relayTo(t, s.addr, split(mode)...)
 		c := dialDevice(t, r)
 		must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1, flags: flagSingleConnect}, papStart("alice", testPassword)))
-		var reply authenReply
-		if _, err := c.receive(&reply); err != nil || reply.status != authenGetUser {
-			t.Errorf("%s: got the reply %+v, %v", mode, reply, err)
-		}
+		c.receives(t, authenGetUser)
 		c.Close()
 		waitUntil(t, "the session has ended", func() bool { return r.log.String() != "" })
 		equal(t, r.relayed(t), "> alice authenticate pap ABANDONED\n", mode, "the log")
@@ -369,17 +366,13 @@ func TestRelayUnanswered(t *testing.T) {
 				}
 			})
 			c := dialDevice(t, relayTo(t, s.addr, split(mode)...))
-			if err := c.login(1, flagSingleConnect); err != nil {
-				t.Error(err)
-			}
+			must(t, c.login(1, flagSingleConnect))
 			switch m := start.(type) {
 			case *authenStart:
 				m.user = "eve"
 			}
 			fakeExchange{2, start, &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
-			if err := c.login(3, flagSingleConnect); err != nil {
-				t.Error(err)
-			}
+			must(t, c.login(3, flagSingleConnect))
 		}
 	}
 }
@@ -397,9 +390,7 @@ func TestRelayClosesServerConn(t *testing.T) {
 			close(left)
 		})
 		c := dialDevice(t, relayTo(t, s.addr))
-		if err := c.login(1, flags); err != nil {
-			t.Error(err)
-		}
+		must(t, c.login(1, flags))
 		if flags != 0 {
 			c.Close()
 		} else {
@@ -425,9 +416,7 @@ func TestRelayKeyChanges(t *testing.T) {
 	})
 	r := relayTo(t, s.addr)
 	c := dialDevice(t, r)
-	if err := c.login(1, flagSingleConnect); err != nil {
-		t.Error(err)
-	}
+	must(t, c.login(1, flagSingleConnect))
 	fakeExchange{2, papStart("alice", testPassword), &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
 	if got := r.relayed(t); !strings.HasPrefix(got, "> alice authenticate pap PASS\n> alice authenticate pap NO_KEY: ") || strings.Count(got, "\n") != 2 {
 		t.Errorf("the log is\n%s", got)
@@ -809,10 +798,7 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 	must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)))
 	c.Conn.(*net.TCPConn).CloseWrite()
 	close(closed)
-	var reply authenReply
-	if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
-		t.Errorf("%+v, %v", reply, err)
-	}
+	c.receives(t, authenPass)
 	c.checkEnd(t)
 }
 
@@ -865,9 +851,7 @@ func TestRelayBadSessions(t *testing.T) {
 			}
 		}
 		fakeExchange{2, answerWith(testPassword), &authenReply{status: authenPass}, 0}.run(t, c, numbers, flagSingleConnect)
-		if err := c.login(7, flagSingleConnect); err != nil {
-			t.Error(err)
-		}
+		must(t, c.login(7, flagSingleConnect))
 		for _, reason := range []string{"unexpected seq_no or version", "malformed CONTINUE"} {
 			waitUntil(t, reason, func() bool {
 				return strings.Contains(r.log.String(), " alice authenticate ascii MALFORMED: "+reason+" (")

@@ -353,10 +353,7 @@ func TestRelayDrains(t *testing.T) {
 					must(t, c.send(h, m))
 					waitUntil(t, "the packet has arrived", func() bool { return strings.Contains(r.stderr.String(), "session_id 00abcdef") })
 					r.cancel()
-					var reply authenReply
-					if _, err := c.receive(&reply); err != nil || reply.status != want {
-						t.Errorf("the reply under way is %+v, %v", reply, err)
-					}
+					c.receives(t, want)
 					for _, c := range []*fakeClient{idle, open, c} {
 						c.checkEnd(t)
 					}
@@ -427,9 +424,7 @@ func TestRelaySlowDevice(t *testing.T) {
 			}
 		})
 		for i := range uint32(20) {
-			if err := dialDevice(t, r).login(i, 0); err != nil {
-				t.Error(err)
-			}
+			must(t, dialDevice(t, r).login(i, 0))
 		}
 		deaf.Close()
 		flood.Wait()
@@ -446,10 +441,7 @@ func TestRelayHalfClose(t *testing.T) {
 		must(t, c.login(1, flagSingleConnect))
 		must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)))
 		c.Conn.(*net.TCPConn).CloseWrite()
-		var reply authenReply
-		if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
-			t.Errorf("%s: %+v, %v", mode, reply, err)
-		}
+		c.receives(t, authenPass)
 		c.checkEnd(t)
 	}
 }
@@ -509,10 +501,7 @@ func TestRelayCutOff(t *testing.T) {
 			all.Go(func() {
 				t.Run(mode+typ, func(t *testing.T) {
 					const many = 8
-					s := startFakeServer(t, func(c *fakeServerConn) {
-						for c.readRequest() != nil {
-						}
-					})
+					s := startFakeServer(t, (*fakeServerConn).readAll)
 					r := relayTo(t, s.addr, append(split(mode), "--timeout", "1h", "-d")...)
 					packet := packed(header{version: versionOf(start), typ: typeAuthen, seqNo: 1, sessionID: 1}, deviceKey, start)
 					for range many {
@@ -749,8 +738,7 @@ func TestRelayRecord(t *testing.T) {
 				}
 			}
 			r.relayed(t)
-			data, err := os.ReadFile(record)
-			must(t, err)
+			data := contentOf(t, record)
 			if info, err := os.Stat(record); err != nil || info.Mode().Perm() != 0o600 && runtime.GOOS != "windows" {
 				t.Errorf("the mode is %v, %v", info.Mode(), err)
 			}
@@ -858,8 +846,7 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 				t.Errorf("%s: the device got %+v, %v", mode, reply, err)
 			}
 			r.stop()
-			data, err := os.ReadFile(record)
-			must(t, err)
+			data := contentOf(t, record)
 			shown := 0
 			if options == " --show-secrets" {
 				shown = 2

@@ -95,9 +95,7 @@ func TestRelayHangupAtEnd(t *testing.T) {
 	})
 	p.gets(t, syscall.SIGHUP)
 	close(release)
-	if err := <-login; err != nil {
-		t.Error(err)
-	}
+	must(t, <-login)
 	if state, got := p.ends(); state.Signaled() || got.code != 0 || !strings.Contains(got.out, "PASS") {
 		t.Errorf("it ends with %+v", got)
 	}
@@ -173,9 +171,7 @@ func TestRelayReloadInheritedSocket(t *testing.T) {
 	p.starts(t)
 	p.relays(t)
 	p.reloads(t, 1)
-	if err := dialFakeClient(t, l.Addr().String()).login(1, 0); err != nil {
-		t.Error(err)
-	}
+	must(t, dialFakeClient(t, l.Addr().String()).login(1, 0))
 	p.gets(t, syscall.SIGTERM)
 	if _, got := p.ends(); strings.Contains(got.err, "restart") {
 		t.Errorf("stderr is\n%s", got.err)
@@ -370,18 +366,14 @@ func TestRelayNotify(t *testing.T) {
 		equal(t, systemd.receives(t), "STOPPING=1", "the second message")
 		h.seqNo++
 		upstream.send(h, &authenReply{status: authenPass})
-		if err := <-login; err != nil {
-			t.Error(err)
-		}
+		must(t, <-login)
 		upstream.Close()
 		device.Close()
 		<-r.ended
 		if r.code != classGranted.exit() || strings.Contains(r.stderr.String(), "systemd") {
 			t.Errorf("%q: exit code %d, %s", socket, r.code, &r.stderr)
 		}
-		if err := sendDatagram(systemd.socket, "end"); err != nil {
-			t.Error(err)
-		}
+		must(t, sendDatagram(systemd.socket, "end"))
 		equal(t, systemd.receives(t), "end", "the last message")
 	}
 }
@@ -405,9 +397,7 @@ func TestRelayNotifyFailure(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s", test.option, r.code, &r.stderr)
 		}
 	}
-	if err := sendDatagram(systemd.socket, "end"); err != nil {
-		t.Error(err)
-	}
+	must(t, sendDatagram(systemd.socket, "end"))
 	equal(t, systemd.receives(t), "end", "of a relay that does not start")
 	socket := systemd.socket + " gone"
 	r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": socket, "WATCHDOG_USEC": "4000"}, nil, relayArgs(t, server.addr)...)
@@ -458,8 +448,7 @@ func TestRelayWatchdog(t *testing.T) {
 // TestRelayUnit: the command of the unit starts a relay from a profile, and starts it again if it records.
 func TestRelayUnit(t *testing.T) {
 	t.Parallel()
-	unit, err := os.ReadFile("systemd/tacacs_plus-relay@.service")
-	must(t, err)
+	unit := contentOf(t, "systemd/tacacs_plus-relay@.service")
 	match := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/tacacs_plus (.*)/etc/tacacs_plus/%i$`).FindStringSubmatch(string(unit))
 	if match == nil {
 		t.Fatal("the unit does not start a profile")

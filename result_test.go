@@ -649,8 +649,7 @@ func TestWarningSetEscapes(t *testing.T) {
 
 // TestWarningsDocumented: docs/automation.md has a table of all warnings, and no other ones.
 func TestWarningsDocumented(t *testing.T) {
-	text, err := os.ReadFile("docs/automation.md")
-	must(t, err)
+	text := contentOf(t, "docs/automation.md")
 	_, section, _ := strings.Cut(string(text), "\n## Warnings\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var documented []string

@@ -133,9 +133,7 @@ func TestServeDialogues(t *testing.T) {
 				tn.run(t, c, numbers, tt.flags)
 			}
 			if tt.open {
-				if err := c.login(99, tt.flags); err != nil {
-					t.Error(err)
-				}
+				must(t, c.login(99, tt.flags))
 				tt.log += "alice authenticate pap PASS\n"
 			} else {
 				if tt.leaves {
@@ -263,10 +261,7 @@ func TestServeDialogueInOrder(t *testing.T) {
 		fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, map[uint32]uint8{}, 0)
 		h.typ, h.sessionID = typeAuthen, 2
 		c.send(h, answerWith(testPassword))
-		var r authenReply
-		if _, err := c.receive(&r); err != nil || r.status != authenError {
-			t.Errorf("%+v gets the reply %+v, %v", h, r, err)
-		}
+		c.receives(t, authenError)
 	}
 }
 

@@ -330,9 +330,7 @@ func TestServeConnectionLimit(t *testing.T) {
 	waitUntil(t, "it has its line", func() bool {
 		return strings.Contains(s.log.String(), third.LocalAddr().String()+" refused: too many connections from this address\n")
 	})
-	if err := second.login(2, flagSingleConnect); err != nil {
-		t.Error(err)
-	}
+	must(t, second.login(2, flagSingleConnect))
 	first.Close()
 	waitUntil(t, "a place is free", func() bool { return dialFakeClient(t, s.addr).login(3, 0) == nil })
 }
@@ -394,10 +392,7 @@ func TestServeRudeClients(t *testing.T) {
 		}
 		sent = i + 1
 	}
-	var reply authenReply
-	if _, err := slow.receive(&reply); err != nil || reply.status != authenPass {
-		t.Errorf("the slow client gets the reply %+v, %v", reply, err)
-	}
+	slow.receives(t, authenPass)
 	if err := silent.login(1, 0); err != nil {
 		t.Errorf("the silent client: %v", err)
 	}
@@ -662,10 +657,7 @@ func TestServeSurvivesBadSessions(t *testing.T) {
 	}
 	h.typ, h.seqNo, h.sessionID = typeAuthen, 3, 2
 	c.Write(packed(h, "another key", answerWith(testPassword)))
-	var r authenReply
-	if _, err := c.receive(&r); err != nil || r.status != authenError {
-		t.Fatalf("a malformed packet gets the reply %+v, %v", r, err)
-	}
+	c.receives(t, authenError)
 	c.Write(packed(header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: 1}, "another key", showRun))
 	var denied authorResponse // of a session of its own, whatever its session_id
 	if _, err := c.receive(&denied); err != nil || denied.status != authorError {
@@ -685,9 +677,7 @@ func TestServeSurvivesBadSessions(t *testing.T) {
 func TestServeMaxPacket(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--max-packet", "40")
-	if err := dialFakeClient(t, s.addr).login(1, 0); err != nil {
-		t.Error(err)
-	}
+	must(t, dialFakeClient(t, s.addr).login(1, 0))
 	c := dialFakeClient(t, s.addr)
 	c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1}, papStart("alice", testPassword+testPassword))
 	c.checkEnd(t)
@@ -726,9 +716,7 @@ func TestServeUnprovenConnections(t *testing.T) {
 	}
 	waitUntil(t, "unproven connections are cut off", func() bool { return strings.Count(s.log.String(), "cut off: too many connections\n") == 10 })
 	wrong.checkEnd(t)
-	if err := proven.login(2, flagSingleConnect); err != nil {
-		t.Error(err)
-	}
+	must(t, proven.login(2, flagSingleConnect))
 }
 
 // TestServeShortKey: a key of a client below 16 characters causes a warning, which does not show its length.

@@ -122,9 +122,7 @@ func TestServeDemo(t *testing.T) {
 		if got.code != classGranted.exit() || got.out != "PASS\n" {
 			t.Errorf("%s: %q: %+v", tt.options, try, got)
 		}
-		if err := r.stop(); err != nil {
-			t.Error(err)
-		}
+		must(t, r.stop())
 	}
 }
 
@@ -174,10 +172,7 @@ func TestServeShutdown(t *testing.T) {
 	if n := len(srv.listener.open); n > 0 { // the end of the process would close them
 		t.Errorf("%d connections are still served", n)
 	}
-	var reply authenReply
-	if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
-		t.Errorf("the reply under way is %+v, %v", reply, err)
-	}
+	c.receives(t, authenPass)
 	for _, c := range append(idle, c) {
 		c.checkEnd(t)
 	}
@@ -230,9 +225,7 @@ func TestServeLoad(t *testing.T) {
 		go func() { failures <- c.login(uint32(i), flagSingleConnect) }()
 	}
 	for range conns {
-		if err := <-failures; err != nil {
-			t.Error(err)
-		}
+		must(t, <-failures)
 	}
 	for _, c := range conns {
 		c.Close()
@@ -546,9 +539,7 @@ func TestServeRecordError(t *testing.T) {
 func TestServeQuiet(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "-q")
-	if err := dialFakeClient(t, s.addr).login(1, 0); err != nil {
-		t.Error(err)
-	}
+	must(t, dialFakeClient(t, s.addr).login(1, 0))
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
 	fakeExchange{session: 1, send: record, want: &acctReply{status: acctError, serverMsg: "records are not kept (serve -q)"}}.run(t, dialFakeClient(t, s.addr), make(map[uint32]uint8), 0)
 	record.flags = 6
@@ -665,9 +656,7 @@ func TestServeBlockedStderr(t *testing.T) {
 	stderr.stalled.Unlock()
 	note := regexp.MustCompile(`tacacs_plus: (\d+) messages or packets lost: stderr was blocked\n`)
 	waitUntil(t, "the loss is reported", func() bool { return note.MatchString(stderr.String()) })
-	if err := c.login(logins, flagSingleConnect); err != nil {
-		t.Error(err)
-	}
+	must(t, c.login(logins, flagSingleConnect))
 	s.stop()
 	got := stderr.String()
 	lost, _ := strconv.Atoi(note.FindStringSubmatch(got)[1])
@@ -771,9 +760,7 @@ func TestServeDebug(t *testing.T) {
 	}{{"", false, false}, {"--debug", true, false}, {"--debug --show-secrets", true, true}} {
 		r := serveVerbose(t, map[string]string{"TACACS_PLUS_KEY": testKey}, append(split(tt.options), "--user", "alice:"+testPassword)...)
 		must(t, dialFakeClient(t, r.addr).login(7, 0))
-		if err := r.stop(); err != nil {
-			t.Error(err)
-		}
+		must(t, r.stop())
 		stderr := r.stderr.String()
 		refused := regexp.MustCompile(`(received from|sent to) \S+ version 0xc\.0 type (\S+) seq_no (\d) .* session_id 00000009 `)
 		var packets string

@@ -90,9 +90,7 @@ func TestSessionLogLinesLost(t *testing.T) {
 			}
 			synctest.Wait() // the warning is made
 			disk.give(1 << 20)
-			if err := l.flush(); err != nil {
-				t.Error(err)
-			}
+			must(t, l.flush())
 			synctest.Wait()
 			written := strings.Count(disk.String(), "\n")
 			want := fmt.Sprintf("are written again (%d lost)\n", lines-written)

@@ -421,9 +421,7 @@ func TestTerminalSignal(t *testing.T) {
 			cmd := p.start(t, binary, "authenticate", "alice", "192.0.2.1")
 			shown := readUntil(t, p.person, "tacacs+ secret: ")
 			p.checkEcho(t, false)
-			if err := stop(t, p, cmd.Process); err != nil {
-				t.Error(err)
-			}
+			must(t, stop(t, p, cmd.Process))
 			err := cmd.Wait()
 			want := map[string]string{"SIGTERM": "signal: terminated", "SIGABRT": "exit status 134", "SIGQUIT": "exit status 131",
 				"Ctrl-\\": "exit status 131"}[name]
@@ -486,9 +484,7 @@ func TestTerminalStop(t *testing.T) {
 	p.types(t, "\n")
 	conn.Close()
 	shown += readUntil(t, p.person, "[ended 4]")
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
+	must(t, cmd.Wait())
 	p.checkEcho(t, true)
 	const stopped = "\r\n[1]+  Stopped                 \"$@\"\r\n[stopped]\r\n\r\n"
 	want := ""
@@ -514,9 +510,7 @@ func TestTerminalStopWithEcho(t *testing.T) {
 	readUntil(t, p.person, prompt)
 	p.types(t, "blue\n")
 	readUntil(t, p.person, "blue\r\nPASS\r\n[ended 0]")
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
+	must(t, cmd.Wait())
 	server.received(t, new(authenStart))
 	var m authenContinue
 	if server.received(t, &m); m.userMsg != "blue" {

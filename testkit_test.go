@@ -120,6 +120,14 @@ func writeFiles(t testing.TB, files map[string]string) (dir string) {
 	return dir
 }
 
+// contentOf returns the content of a file.
+func contentOf(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	must(t, err)
+	return b
+}
+
 // must ends a test that cannot go on after an error.
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -260,6 +260,21 @@ func usageErrors() []usageError {
 		{"account alice SERVER --exec --", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 		{"account alice SERVER -f stop --exec -- ls", "-f cannot be used with --exec, which sends a start and a stop record", ""},
 
+		{"authorize alice SERVER --cmd=", `option --cmd: "" must not be empty`, ""},
+
+		// Checks and load tests.
+		{"check SERVER --warn 1s", "--warn needs --nagios", ""},
+		{"check SERVER --crit 1s", "--crit needs --nagios", ""},
+		{"check SERVER --cert-days 9", "--cert-days needs --nagios", ""},
+		{"bench alice SERVER --authorize --account", "--authorize and --account cannot be used together", ""},
+		{"bench alice SERVER --single-connect --no-single-connect", "--single-connect and --no-single-connect cannot be used together", ""},
+		{"bench alice SERVER -n 0", `option -n: "0" must be 1 to 2147483647`, ""},
+		{"bench alice SERVER -c 0", `option -c: "0" must be 1 to 10000`, ""},
+		{"bench alice SERVER --rate 0", `option --rate: "0" must be 1 to 10000000`, ""},
+		{"bench alice SERVER --duration 0", `option --duration: "0"` + notATime, ""},
+		{"bench alice SERVER --duration -1s", `option --duration: "-1s"` + notATime, ""},
+		{"bench alice SERVER --authorize --cmd " + long(300), "argument cmd=" + long(53) + "... is 304 bytes, the limit is 255", ""},
+
 		// Secrets.
 		{"authenticate alice SERVER --key-file DIR/none", "read the key: open DIR/none: no such file or directory", ""},
 		{"authenticate alice SERVER --key-file DIR", "read the key: read DIR: is a directory", ""},
@@ -433,6 +448,7 @@ func TestParseWords(t *testing.T) {
 func TestUsageErrorBeforeJSON(t *testing.T) {
 	checkUsage(t, "json last", runWith(t, secretsInEnv, "", "authenticate", "alice", "tac1", "--bogus", "--json"), "unknown option --bogus", hintOptions, true)
 	checkUsage(t, "json last", runWith(t, secretsInEnv, "", "bogus", "--json"), `unknown command "bogus"`, hintCommands, true)
+	checkUsage(t, "two formats", runWith(t, secretsInEnv, "", "check", "tac1", "--prometheus", "--json"), "--prometheus and --json cannot be used together", "", true)
 }
 
 func TestUsageErrorsQuiet(t *testing.T) {

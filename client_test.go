@@ -589,18 +589,6 @@ func TestClientRecordAfterError(t *testing.T) {
 	}
 }
 
-// TestClientRecordNotSent: a record goes to the next server after a connect that failed, since nothing of it was sent.
-func TestClientRecordNotSent(t *testing.T) {
-	t.Parallel()
-	for _, line := range []string{"account u1 AT", "batch AT"} {
-		next := startFakeServer(t, (*fakeServerConn).grantAll)
-		got := runWith(t, secretsInEnv, requests(2, acctLine), split(line, "AT", refusedAddr(t)+","+next.addr)...)
-		if got.code != classGranted.exit() || next.asked("u1") != 1 {
-			t.Errorf("%s: sent %d times, got %+v", line, next.asked("u1"), got)
-		}
-	}
-}
-
 // TestClientConnectLimit checks the limit for the connect to one address.
 func TestClientConnectLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -487,38 +486,4 @@ func TestCommandFilePrompt(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(writeFiles(t, map[string]string{"commands": "+\n"}), "commands")
 	runWith(t, nil, "", "authorize", "alice", "192.0.2.1", "--cmd-file", file).check(t, classUsage.exit(), ``, `tacacs_plus: line 1 of .* no command after \+\n`)
-}
-
-func TestArgOptionsRequest(t *testing.T) {
-	for _, test := range []struct {
-		name    string
-		options argOptions
-		words   []string
-		want    []string
-		err     string
-	}{
-		{"no arguments", argOptions{}, nil, []string{"service=shell"}, ""},
-		{"--cmd", argOptions{command: " show  version "}, nil, []string{"service=shell", "cmd=show", "cmd-arg=version"}, ""},
-		{"-c and words", argOptions{args: list{"service=ppp"}}, []string{"protocol=ip", "addr*"}, []string{"service=ppp", "protocol=ip", "addr*"}, ""},
-		{"--cmd and more", argOptions{command: "show", args: list{"priv-lvl=1"}}, []string{"acl=2"},
-			[]string{"service=shell", "cmd=show", "priv-lvl=1", "acl=2"}, ""},
-		{"blank --cmd", argOptions{command: " "}, nil, nil, "--cmd is blank"},
-		{"--cmd and a service", argOptions{command: "show"}, []string{"service=ppp"}, nil,
-			"--cmd sets service and cmd: remove them from the arguments"},
-		{"--cmd and a cmd", argOptions{command: "show", args: list{"cmd*ping"}}, nil, nil,
-			"--cmd sets service and cmd: remove them from the arguments"},
-		{"a refused argument", argOptions{}, []string{"=x"}, nil, "argument =x has no name before the separator"},
-		{"a refused argument in --cmd", argOptions{command: "show \x01"}, nil, nil, `argument cmd-arg=\x01 is not printable US-ASCII`},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			got, err := test.options.request(test.words)
-			message := ""
-			if err != nil {
-				message = err.Error()
-			}
-			if message != test.err || !slices.Equal(got, test.want) {
-				t.Errorf("got %q, %q, want %q, %q", got, message, test.want, test.err)
-			}
-		})
-	}
 }

@@ -660,15 +660,6 @@ func TestBatchRefuses(t *testing.T) {
 	got := runWith(t, secretsInEnv, "show run\n", "authorize", long(256), l.Addr().String(), "--cmd-file", "-")
 	got.check(t, classUsage.exit(), ``, `tacacs_plus: user is 256 bytes, the limit is 255\n`)
 	checkUntouched(t, l)
-	for _, option := range []string{"--password-stdin", "--key-file"} {
-		args := []string{"batch", l.Addr().String(), option}
-		if option == "--key-file" {
-			args = append(args, "-")
-		}
-		if got := runWith(t, secretsInEnv, "x\n", args...); got.code != classUsage.exit() || !strings.Contains(got.err, "cannot both come from standard input") {
-			t.Errorf("%s: got %+v", option, got)
-		}
-	}
 }
 
 // TestBatchErrorsInJSONTerms: errors in a line use terms of JSON, and a byte order mark before the first line is ignored.

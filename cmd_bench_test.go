@@ -589,28 +589,6 @@ func TestBenchFails(t *testing.T) {
 	}
 }
 
-// TestBenchUsage: bench refuses wrong options before it sends anything.
-func TestBenchUsage(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct{ options, err string }{
-		{"--authorize --account", "--authorize and --account cannot be used together"},
-		{"--single-connect --no-single-connect", "--single-connect and --no-single-connect cannot be used together"},
-		{"-n 0", `option -n: "0" must be 1 to `},
-		{"-c 0", `option -c: "0" must be 1 to 10000`},
-		{"--rate 0", `option --rate: "0" must be 1 to `},
-		{"--duration 0", "option --duration: "},
-		{"--duration -1s", "option --duration: "},
-		{"--authorize --cmd " + long(300), "is 304 bytes, the limit is 255"},
-	} {
-		l := listen(t)
-		got := runWith(t, secretsInEnv, "", append([]string{"bench", "alice", l.Addr().String()}, split(tt.options)...)...)
-		if got.code != classUsage.exit() || got.out != "" || !strings.Contains(got.err, tt.err) {
-			t.Errorf("%s: got %+v", tt.options, got)
-		}
-		checkUntouched(t, l)
-	}
-}
-
 // TestBenchMemory: the memory in use does not grow with the number of requests.
 func TestBenchMemory(t *testing.T) {
 	n := manyRequests()
@@ -660,28 +638,6 @@ func TestBenchHistogram(t *testing.T) {
 	if size := unsafe.Sizeof(h); size > 32<<10 {
 		t.Errorf("%d bytes", size)
 	}
-}
-
-// TestBenchHistogramBuckets: a larger value never has a smaller bucket, and all buckets exist.
-func TestBenchHistogramBuckets(t *testing.T) {
-	var h histogram
-	last := 0
-	check := func(v uint64) {
-		b := bucketOf(v)
-		if b < last || b >= len(h.buckets) {
-			t.Fatalf("the bucket of %d is %d, after %d, of %d", v, b, last, len(h.buckets))
-		}
-		last = b
-	}
-	for v := range uint64(4096) {
-		check(v)
-	}
-	for shift := range 63 - 12 {
-		for v := uint64(4096); v < 8192; v += 7 {
-			check(v << shift)
-		}
-	}
-	check(1<<63 - 1)
 }
 
 // TestBenchFailsInPart: only answers count as throughput and as latency. The server closes every other connection.

@@ -427,24 +427,6 @@ func checkFolder(t *testing.T, dir, want string) {
 	}
 }
 
-// TestCheckAloneUsage: check refuses options that need --nagios, and two formats.
-func TestCheckAloneUsage(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct{ options, err string }{
-		{"--warn 1s", "--warn needs --nagios"},
-		{"--crit 1s --prometheus", "--crit needs --nagios"},
-		{"--cert-days 9 --json", "--cert-days needs --nagios"},
-		{"--prometheus --json", "--prometheus and --json cannot be used together"},
-	} {
-		l := listen(t)
-		got := runWith(t, secretsInEnv, "", split("check AT "+tt.options, "AT", l.Addr().String())...)
-		if got.code != classUsage.exit() || !strings.Contains(got.err, tt.err) {
-			t.Errorf("%s: got %+v", tt.options, got)
-		}
-		checkUntouched(t, l)
-	}
-}
-
 // TestCheckKey: a server that sends TACACS+ is up. Only a body that can or cannot be read decides key_ok.
 func TestCheckKey(t *testing.T) {
 	t.Parallel()

@@ -605,13 +605,16 @@ func TestRelayClosesAfterDialogue(t *testing.T) {
 	t.Parallel()
 	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
 	for _, mode := range relayModes {
-		for _, last := range []fakeExchange{{1, answerWith(testPassword), &authenReply{status: authenPass}, 0}, {1, &authenContinue{flags: authenAbort}, nil, 0}} {
+		for _, last := range []fakeExchange{{1, answerWith(testPassword), &authenReply{status: authenPass}, 0}, {1, &authenContinue{flags: authenAbort, data: "user left"}, nil, 0}} {
 			left := make(chan bool, 1)
 			s := startFakeServer(t, func(c *fakeServerConn) {
 				c.refuse = true
 				c.Write(c.reply(c.readRequest(), askPass))
-				if q := c.readRequest(); q.continues.flags&authenAbort == 0 {
+				q := c.readRequest()
+				if q.continues.flags&authenAbort == 0 {
 					c.Write(c.reply(q, &authenReply{status: authenPass}))
+				} else {
+					equal(t, q.continues.data, "user left", mode, "the ABORT")
 				}
 				left <- c.readRequest() == nil
 			})
@@ -633,7 +636,8 @@ func TestRelayClosesAfterDialogue(t *testing.T) {
 // for them. Others have a connection of their own.
 func TestRelayOtherMinorVersion(t *testing.T) {
 	t.Parallel()
-	show := commonFields{user: "alice"}
+	show, enable := commonFields{user: "alice"}, papStart("alice", testPassword)
+	enable.service = authenServiceEnable
 	for _, mode := range relayModes {
 		conns := make(chan int, 100)
 		s := startFakeServer(t, func(c *fakeServerConn) {
@@ -657,6 +661,7 @@ func TestRelayOtherMinorVersion(t *testing.T) {
 			{minorDefault, &acctRequest{flags: acctStart, commonFields: show}, new(acctReply), true},
 			{minorDefault, papStart("alice", testPassword), new(authenReply), false},
 			{minorOne, asciiStart("alice"), new(authenReply), false},
+			{minorOne, enable, new(authenReply), false}, // may ask for another password
 			{minorOne, papStart("alice", testPassword), new(authenReply), true},
 		} {
 			h := header{version: tt.version, typ: typeOf(tt.request), seqNo: 1, flags: flagSingleConnect, sessionID: uint32(i)}
@@ -778,28 +783,28 @@ func TestRelayManyAtATime(t *testing.T) {
 	}
 }
 
-// TestRelayHalfCloseOfOne: a device that closes its side for writing gets the reply under way. Then the connection
-// is closed, even if the server's stays open.
-func TestRelayHalfCloseOfOne(t *testing.T) {
+// TestRelayHalfClose: a device that closes its side for writing gets the reply under way. Then the connection is closed,
+// even if the server's stays open.
+func TestRelayHalfClose(t *testing.T) {
 	t.Parallel()
-	closed := make(chan struct{})
-	s := startFakeServer(t, func(c *fakeServerConn) {
-		q := c.readRequest()
-		c.Write(c.reply(q, &authenReply{status: authenPass}))
-		q = c.readRequest()
-		<-closed
-		time.Sleep(50 * time.Millisecond) // most likely the relay has seen it by then
-		c.Write(c.reply(q, &authenReply{status: authenPass}))
-		c.readRequest()
-	})
-	r := relayTo(t, s.addr, "--timeout", "1h")
-	c := dialDevice(t, r)
-	must(t, c.login(1, flagSingleConnect))
-	must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)))
-	c.Conn.(*net.TCPConn).CloseWrite()
-	close(closed)
-	c.receives(t, authenPass)
-	c.checkEnd(t)
+	for _, mode := range relayModes {
+		closed := make(chan struct{})
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			c.Write(c.grantReply(c.readRequest()))
+			q := c.readRequest()
+			<-closed
+			time.Sleep(50 * time.Millisecond) // most likely the relay has seen it by then
+			c.Write(c.grantReply(q))
+			c.readRequest()
+		})
+		c := dialDevice(t, relayTo(t, s.addr, append(split(mode), "--timeout", "1h")...))
+		must(t, c.login(1, flagSingleConnect))
+		must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)))
+		c.Conn.(*net.TCPConn).CloseWrite()
+		close(closed)
+		c.receives(t, authenPass)
+		c.checkEnd(t)
+	}
 }
 
 // TestRelayBadSessions: in single-connection mode a bad session ends alone, also one that waits for a CONTINUE and gets
@@ -937,6 +942,46 @@ func dialSecondDevice(t *testing.T, r *testServer) *fakeClient {
 	c := newFakeClient(conn)
 	c.key = deviceKey
 	return c
+}
+
+// TestRelayUnansweredShare: large requests of one device that get no reply leave room on the connection that devices share.
+// The others of the device have connections of their own, until there are replies.
+func TestRelayUnansweredShare(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := range c.requests {
+			if reply := c.grantReply(q); q.user == "alice" {
+				c.Write(reply)
+			} else {
+				go func() { <-release; c.Write(reply) }()
+			}
+		}
+	})
+	r := relayTo(t, s.addr, "--single-connect", "--timeout", "10m", "--drain-time", "10ms")
+	alice, mallory := dialSecondDevice(t, r), dialDevice(t, r)
+	must(t, alice.login(1, flagSingleConnect))
+	large := &authorRequest{commonFields: commonFields{user: "mallory"}, args: slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)}
+	send := func(id uint32) {
+		must(t, mallory.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: id}, large))
+	}
+	const many = 4
+	for id := range uint32(many) {
+		send(id)
+	}
+	waitUntil(t, "the server has all requests", func() bool { return s.asked("mallory") == many })
+	must(t, alice.login(2, flagSingleConnect))
+	equal(t, s.connections(), many, "connections") // of which one is shared
+	close(release)
+	for id := range uint32(2 * many) {
+		if id >= many {
+			send(id)
+		}
+		if _, err := mallory.receive(new(authorResponse)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, s.connections(), many, "connections after the replies")
 }
 
 // TestRelayLogFairness: while stdout is blocked, one device's long lines do not take the place of another's, and both

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -134,6 +135,11 @@ func TestRelaySharesAfterSilence(t *testing.T) {
 			second := startFakeServer(t, (*fakeServerConn).grantAll)
 			r := relayTo(t, first.addr+","+second.addr, "--single-connect", "--dead-time", "10m", "--timeout", "1500ms")
 			r.asDevice(t, line+" --timeout 1m")
+			if runtime.GOOS == "linux" { // has more than one loopback address
+				left := dialSecondDevice(t, r)
+				must(t, left.login(1, 0))
+				left.checkEnd(t) // now the silence of one device is enough
+			}
 			silent.Store(true)
 			waitUntil(t, "the first server is dead", func() bool {
 				r.asDevice(t, line+" --timeout 1m")
@@ -1083,6 +1089,54 @@ func TestRelayWritesInTurn(t *testing.T) {
 			t.Errorf("alone: %t: busy: %t, %d bytes are queued", alone, d.busy, len(d.out))
 		}
 	}
+}
+
+// TestRelayReleases: what a session reserves is free again when it has ended or was refused.
+func TestRelayReleases(t *testing.T) {
+	t.Parallel()
+	d, _ := pipeDevice(t)
+	h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, length: 100}
+	s := &relayedSession{device: d, last: devicePacket{header: h}, expected: 3, answers: make(chan devicePacket, 1), tracker: d.client.newTracker()}
+	s.tracker.version = minorDefault
+	equal(t, d.admit(s), "")
+	h.seqNo = 3
+	equal(t, d.resume(devicePacket{header: h}), "")
+	equal(t, d.relay.bytes.taken, sessionSize+2*(headerLen+100))
+	d.end(s)
+	equal(t, d.relay.bytes.taken, 0, "bytes at the end")
+	equal(t, d.relay.places.taken, 0, "places at the end")
+	d.relay.bytes = newShare(sessionSize, "bytes of sessions")
+	equal(t, d.admit(s), "too many bytes of sessions")
+	equal(t, d.relay.places.taken, 0, "places of a session that was refused")
+	for id := range uint32(maxSessions) {
+		d.sessions[id+1] = s
+	}
+	equal(t, d.admit(s), "too many sessions")
+}
+
+// TestRelayPromptTime: all prompts of a session share the time that a person has.
+func TestRelayPromptTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, remote := pipeDevice(t)
+		go io.Copy(io.Discard, remote)
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1}
+		s := &relayedSession{device: d, alone: true, promptTime: relayIdle, last: devicePacket{header: h, message: asciiStart("alice")},
+			response: &authenReply{status: authenGetPass}, answers: make(chan devicePacket, 1), tracker: d.client.newTracker()}
+		s.tracker.packet(time.Now(), &h, s.last.message)
+		d.sessions[0] = s
+		time.AfterFunc(relayIdle-time.Minute, func() {
+			d.resume(devicePacket{header{version: minorDefault, typ: typeAuthen, seqNo: 3}, answerWith("1"), time.Now()})
+		})
+		for _, want := range []error{nil, errNoAnswer} {
+			if _, err := s.ask(t.Context(), "", false); err != want {
+				t.Errorf("got %v, want %v", err, want)
+			}
+		}
+		if took := time.Since(s.last.at); took != time.Minute {
+			t.Errorf("the second prompt waits for %v", took)
+		}
+	})
 }
 
 // pipeDevice returns a device of a relay, and the other end of its connection, which has no buffer.

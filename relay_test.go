@@ -169,6 +169,27 @@ func TestRelayKeys(t *testing.T) {
 	}
 }
 
+// TestRelayKeyByChance: of two keys with which the lengths of a packet add up, the one with plausible fields is used.
+func TestRelayKeyByChance(t *testing.T) {
+	t.Parallel()
+	const other = "another key for other devices"
+	h, start := header{version: minorOne, typ: typeAuthen, seqNo: 1}, papStart(long(240), long(240)) // every 400th session_id does it
+	for {
+		h.sessionID++
+		packet := packed(h, deviceKey, start)
+		read := parseHeader(packet)
+		obfuscate(&read, other, packet[headerLen:])
+		if m := new(authenStart); decode(packet[headerLen:], m) == nil && !plausible(m) {
+			break
+		}
+	}
+	dir := writeFiles(t, map[string]string{"device": deviceKey, "other": other})
+	s := startFakeServer(t, (*fakeServerConn).grantAll)
+	c := dialDevice(t, serving(t, new(lockedBuffer), split("relay "+s.addr+" --listen 127.0.0.1:0 --device-key-file DIR/other --device-key-file DIR/device", "DIR", dir)...))
+	must(t, c.send(h, start))
+	c.receives(t, authenPass)
+}
+
 // TestRelaySingleConnect: the relay grants single-connection mode, whatever the server does.
 func TestRelaySingleConnect(t *testing.T) {
 	t.Parallel()

@@ -13,13 +13,14 @@ import (
 // A fakeClient is one end of a connection, on which a test reads and writes packets.
 type fakeClient struct {
 	net.Conn
-	in  *bufio.Reader
-	key string
+	in   *bufio.Reader
+	key  string
+	sent map[uint32]uint8 // packets of each session of a fakeExchange, in both directions
 }
 
 func newFakeClient(conn net.Conn) *fakeClient {
 	conn.SetDeadline(time.Now().Add(patience))
-	return &fakeClient{conn, bufio.NewReader(conn), testKey}
+	return &fakeClient{conn, bufio.NewReader(conn), testKey, make(map[uint32]uint8)}
 }
 
 // dialFakeClient connects to addr.
@@ -114,17 +115,16 @@ type fakeExchange struct {
 	version version // of the packet; 0 for the default of its type
 }
 
-// do sends the message with the session's next sequence number and checks the reply.
-func (x fakeExchange) run(t *testing.T, c *fakeClient, numbers map[uint32]uint8, flags headerFlags) {
+// run sends the message with the session's next sequence number and checks the reply.
+func (x fakeExchange) run(t *testing.T, c *fakeClient, flags headerFlags) {
 	t.Helper()
 	h := header{version: x.version, typ: typeAuthen, flags: flags, sessionID: x.session}
 	minor := minorDefault
 	switch m := x.send.(type) {
 	case *authenStart:
 		minor = m.typ.minor()
-		numbers[x.session] = 0
 	case *authenContinue:
-		numbers[x.session] = max(2, numbers[x.session]) // also without a START
+		h.seqNo = max(2, c.sent[x.session]) // also without a START
 	case *authorRequest:
 		h.typ = typeAuthor
 	case *acctRequest:
@@ -133,8 +133,8 @@ func (x fakeExchange) run(t *testing.T, c *fakeClient, numbers map[uint32]uint8,
 	if h.version == 0 {
 		h.version = minor
 	}
-	h.seqNo = numbers[x.session] + 1
-	numbers[x.session] += 2
+	c.sent[x.session] = h.seqNo + 2
+	h.seqNo++
 	if err := c.send(h, x.send); err != nil {
 		t.Fatalf("%+v: %v", x.send, err)
 	}

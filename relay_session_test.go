@@ -333,9 +333,9 @@ func TestRelayLoneDialogue(t *testing.T) {
 		left <- c.readRequest() == nil
 	})
 	r := relayTo(t, s.addr, "--single-connect")
-	c, numbers := dialDevice(t, r), make(map[uint32]uint8)
-	fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, numbers, flagSingleConnect)
-	fakeExchange{1, answerWith(testPassword), &authenReply{status: authenPass}, 0}.run(t, c, numbers, flagSingleConnect)
+	c := dialDevice(t, r)
+	fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, flagSingleConnect)
+	fakeExchange{1, answerWith(testPassword), &authenReply{status: authenPass}, 0}.run(t, c, flagSingleConnect)
 	select {
 	case <-left:
 	case <-time.After(patience):
@@ -377,7 +377,7 @@ func TestRelayUnanswered(t *testing.T) {
 			case *authenStart:
 				m.user = "eve"
 			}
-			fakeExchange{2, start, &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
+			fakeExchange{2, start, &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, flagSingleConnect)
 			must(t, c.login(3, flagSingleConnect))
 		}
 	}
@@ -423,7 +423,7 @@ func TestRelayKeyChanges(t *testing.T) {
 	r := relayTo(t, s.addr)
 	c := dialDevice(t, r)
 	must(t, c.login(1, flagSingleConnect))
-	fakeExchange{2, papStart("alice", testPassword), &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
+	fakeExchange{2, papStart("alice", testPassword), &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, flagSingleConnect)
 	if got := r.relayed(t); !strings.HasPrefix(got, "> alice authenticate pap PASS\n> alice authenticate pap NO_KEY: ") || strings.Count(got, "\n") != 2 {
 		t.Errorf("the log is\n%s", got)
 	}
@@ -528,9 +528,9 @@ func TestRelayPromptAnswered(t *testing.T) {
 			})
 			record := filepath.Join(t.TempDir(), "record.pcap")
 			r := relayTo(t, s.addr, append(split(mode), "--record", record)...)
-			c, numbers := dialDevice(t, r), make(map[uint32]uint8)
-			fakeExchange{1, start, askPass, minorOne}.run(t, c, numbers, flagSingleConnect)
-			fakeExchange{1, answerWith("123456"), &authenReply{status: authenPass}, minorOne}.run(t, c, numbers, flagSingleConnect)
+			c := dialDevice(t, r)
+			fakeExchange{1, start, askPass, minorOne}.run(t, c, flagSingleConnect)
+			fakeExchange{1, answerWith("123456"), &authenReply{status: authenPass}, minorOne}.run(t, c, flagSingleConnect)
 			c.Close()
 			if n := s.connections(); start.typ == authenASCII && n != 1 {
 				t.Errorf("%s: %d connections for a dialogue", mode, n)
@@ -557,9 +557,9 @@ func TestRelayLaterReplies(t *testing.T) {
 		})
 		second := serveWith(t)
 		r := relayTo(t, s.addr+","+second.addr, append(split(mode), "--timeout", "1s")...)
-		c, numbers := dialDevice(t, r), make(map[uint32]uint8)
-		fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, numbers, 0)
-		fakeExchange{1, answerWith("x"), &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, numbers, 0)
+		c := dialDevice(t, r)
+		fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, 0)
+		fakeExchange{1, answerWith("x"), &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, 0)
 		c.checkEnd(t)
 		if lines := second.lines(t); lines != "" {
 			t.Errorf("%s: the second server got\n%s", mode, lines)
@@ -625,9 +625,9 @@ func TestRelayClosesAfterDialogue(t *testing.T) {
 				left <- c.readRequest() == nil
 			})
 			r := relayTo(t, s.addr, split(mode)...)
-			c, numbers := dialDevice(t, r), make(map[uint32]uint8)
-			fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, numbers, 0)
-			last.run(t, c, numbers, 0)
+			c := dialDevice(t, r)
+			fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, 0)
+			last.run(t, c, 0)
 			c.checkEnd(t)
 			select {
 			case <-left:
@@ -822,7 +822,7 @@ func TestRelayBadSessions(t *testing.T) {
 	for _, mode := range relayModes {
 		s := serveWith(t)
 		r := relayTo(t, s.addr, split(mode)...)
-		c, numbers := dialDevice(t, r), make(map[uint32]uint8)
+		c := dialDevice(t, r)
 		unknownFlag := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect | 0x80, sessionID: 1}
 		must(t, c.send(unknownFlag, papStart("alice", testPassword)))
 		var first authenReply
@@ -830,7 +830,7 @@ func TestRelayBadSessions(t *testing.T) {
 			t.Fatalf("%s: got %+v %+v, %v", mode, h, first, err)
 		}
 		for id := range uint32(4) {
-			fakeExchange{2 + id, asciiStart("alice"), askPass, 0}.run(t, c, numbers, flagSingleConnect)
+			fakeExchange{2 + id, asciiStart("alice"), askPass, 0}.run(t, c, flagSingleConnect)
 		}
 		for _, bad := range []struct {
 			h      header
@@ -861,7 +861,7 @@ func TestRelayBadSessions(t *testing.T) {
 				t.Errorf("%s %+v: got %+v %+v, %v", mode, bad.h, h, reply, err)
 			}
 		}
-		fakeExchange{2, answerWith(testPassword), &authenReply{status: authenPass}, 0}.run(t, c, numbers, flagSingleConnect)
+		fakeExchange{2, answerWith(testPassword), &authenReply{status: authenPass}, 0}.run(t, c, flagSingleConnect)
 		must(t, c.login(7, flagSingleConnect))
 		for _, reason := range []string{"unexpected seq_no or version", "malformed CONTINUE"} {
 			waitUntil(t, reason, func() bool {
@@ -1126,7 +1126,7 @@ func TestRelayPromptTime(t *testing.T) {
 		s.tracker.packet(time.Now(), &h, s.last.message)
 		d.sessions[0] = s
 		time.AfterFunc(relayIdle-time.Minute, func() {
-			d.resume(devicePacket{header{version: minorDefault, typ: typeAuthen, seqNo: 3}, answerWith("1"), time.Now()})
+			d.resume(devicePacket{header: header{version: minorDefault, typ: typeAuthen, seqNo: 3}, message: answerWith("1"), at: time.Now()})
 		})
 		for _, want := range []error{nil, errNoAnswer} {
 			if _, err := s.ask(t.Context(), "", false); err != want {

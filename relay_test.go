@@ -234,7 +234,7 @@ func TestRelaySendProxy(t *testing.T) {
 				for i := range uint32(3) {
 					must(t, c.login(2+i, flags))
 				}
-				fakeExchange{9, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, make(map[uint32]uint8), flags)
+				fakeExchange{9, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, flags)
 				want[c.LocalAddr().String()] = 5
 			}
 		}
@@ -287,7 +287,7 @@ func TestRelayDialogues(t *testing.T) {
 		s := serveWith(t)
 		record := filepath.Join(t.TempDir(), "record.pcap")
 		r := relayTo(t, s.addr, append(split(mode), "--record", record)...)
-		c, numbers := dialDevice(t, r), make(map[uint32]uint8)
+		c := dialDevice(t, r)
 		for _, tn := range []fakeExchange{
 			{0xffffffff, asciiStart("alice"), askPass, 0},
 			{2, asciiStart(""), askUser, 0},
@@ -300,7 +300,7 @@ func TestRelayDialogues(t *testing.T) {
 			{5, &authenContinue{flags: authenAbort, data: "user left\n"}, nil, 0},
 			{6, asciiStart("bob"), askPass, 0},
 		} {
-			tn.run(t, c, numbers, flagSingleConnect)
+			tn.run(t, c, flagSingleConnect)
 		}
 		waitUntil(t, "the session of eve has ended", func() bool { return strings.Contains(r.log.String(), " ABORT: user left") })
 		c.Close()
@@ -362,7 +362,7 @@ func TestRelayDrains(t *testing.T) {
 					s := serveWith(t, "--reply-delay", "300ms")
 					r := relayTo(t, s.addr, append(split(mode), "-d")...)
 					idle, open := dialDevice(t, r), dialDevice(t, r)
-					fakeExchange{8, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, open, make(map[uint32]uint8), 0)
+					fakeExchange{8, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, open, 0)
 					c := dialDevice(t, r)
 					h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}
 					want := authenPass
@@ -885,12 +885,12 @@ func TestRelayAbortReason(t *testing.T) {
 	})
 	record := filepath.Join(t.TempDir(), "record.pcap")
 	r := relayTo(t, s.addr, "-d", "--record", record)
-	c, numbers := dialDevice(t, r), make(map[uint32]uint8)
+	c := dialDevice(t, r)
 	start := asciiStart("alice")
 	start.data = "first secret" // as some devices do
 	ask := &authenReply{status: authenGetPass, flags: authenNoEcho}
-	fakeExchange{1, start, ask, 0}.run(t, c, numbers, 0)
-	fakeExchange{1, answerWith(testPassword), ask, 0}.run(t, c, numbers, 0)
+	fakeExchange{1, start, ask, 0}.run(t, c, 0)
+	fakeExchange{1, answerWith(testPassword), ask, 0}.run(t, c, 0)
 	reason := "not " + testPassword + " and not first secret"
 	if err := c.send(header{version: minorDefault, typ: typeAuthen, seqNo: 5, sessionID: 1}, &authenContinue{flags: authenAbort, data: reason}); err != nil {
 		t.Fatal(err)

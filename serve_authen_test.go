@@ -128,9 +128,8 @@ func TestServeDialogues(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serveWith(t, "--user", "old:"+testPassword, "--must-change", "old")
 			c := dialFakeClient(t, s.addr)
-			numbers := make(map[uint32]uint8)
 			for _, tn := range tt.turns {
-				tn.run(t, c, numbers, tt.flags)
+				tn.run(t, c, tt.flags)
 			}
 			if tt.open {
 				must(t, c.login(99, tt.flags))
@@ -195,7 +194,7 @@ func TestServeEnableWithoutType(t *testing.T) {
 	t.Parallel()
 	for _, v := range []version{minorDefault, minorOne} {
 		s := serveWith(t)
-		c, numbers := dialFakeClient(t, s.addr), make(map[uint32]uint8)
+		c := dialFakeClient(t, s.addr)
 		enable := func(user string) *authenStart {
 			return &authenStart{action: authenLogin, commonFields: commonFields{service: authenServiceEnable, privLvl: 15, user: user}}
 		}
@@ -205,7 +204,7 @@ func TestServeEnableWithoutType(t *testing.T) {
 			{1, enable("alice"), askPass, v}, {1, answerWith(testPassword), &authenReply{status: authenPass}, v},
 			{2, enable(""), askUser, v}, {2, answerWith("alice"), askPass, v}, {2, answerWith(testPassword), &authenReply{status: authenPass}, v},
 		} {
-			tn.run(t, c, numbers, flagSingleConnect)
+			tn.run(t, c, flagSingleConnect)
 		}
 		want := strings.Repeat("alice enable "+authenType(0).String()+" PASS\n", 2)
 		equal(t, s.lines(t), want, "the log")
@@ -216,7 +215,6 @@ func TestServeEnableWithoutType(t *testing.T) {
 func TestServeLongAnswers(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, serveWith(t, "--user", strings.Repeat("u", maxFieldLen)+":"+testPassword).addr)
-	numbers := make(map[uint32]uint8)
 	ask := func(status authenStatus, msg string) *authenReply {
 		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
 	}
@@ -233,7 +231,7 @@ func TestServeLongAnswers(t *testing.T) {
 		{5, answerWith(strings.Repeat("x", maxFieldLen)), ask(authenGetPass, "Retype new password: "), 0},
 		{5, answerWith(strings.Repeat("x", maxFieldLen)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},
 	} {
-		tn.run(t, c, numbers, flagSingleConnect)
+		tn.run(t, c, flagSingleConnect)
 	}
 }
 
@@ -243,9 +241,8 @@ func TestServeReplacedDialogue(t *testing.T) {
 	s := serveWith(t)
 	c := dialFakeClient(t, s.addr)
 	ask := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
-	numbers := map[uint32]uint8{}
-	fakeExchange{1, asciiStart("first"), ask, 0}.run(t, c, numbers, flagSingleConnect)
-	fakeExchange{1, papStart("alice", testPassword), &authenReply{status: authenPass}, 0}.run(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, asciiStart("first"), ask, 0}.run(t, c, flagSingleConnect)
+	fakeExchange{1, papStart("alice", testPassword), &authenReply{status: authenPass}, 0}.run(t, c, flagSingleConnect)
 	c.Close()
 	waitUntil(t, "the login is logged", func() bool { return strings.Contains(s.log.String(), "PASS") })
 	if got := s.lines(t); !strings.Contains(got, "first") {
@@ -258,7 +255,7 @@ func TestServeDialogueInOrder(t *testing.T) {
 	t.Parallel()
 	for _, h := range []header{{version: minorDefault, seqNo: 99}, {version: minorOne, seqNo: 3}} {
 		c := dialFakeClient(t, startLab(t, newLab()).addr)
-		fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, map[uint32]uint8{}, 0)
+		fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, 0)
 		h.typ, h.sessionID = typeAuthen, 2
 		c.send(h, answerWith(testPassword))
 		c.receives(t, authenError)

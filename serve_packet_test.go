@@ -522,10 +522,9 @@ func TestServeTooManyDialogues(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	c := dialFakeClient(t, s.addr)
-	numbers := make(map[uint32]uint8)
 	take := func(session uint32, say message, want *authenReply) {
 		t.Helper()
-		fakeExchange{session, say, want, 0}.run(t, c, numbers, flagSingleConnect)
+		fakeExchange{session, say, want, 0}.run(t, c, flagSingleConnect)
 	}
 	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
 	again := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password incorrect. Password: "}
@@ -552,12 +551,11 @@ func TestServeAllDialogues(t *testing.T) {
 	srv := newLab()
 	addr := startLab(t, srv).addr
 	first, second := dialFakeClient(t, addr), dialFakeClient(t, addr)
-	numbers := make(map[uint32]uint8)
 	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
 	refused := &authenReply{status: authenError, serverMsg: "too many sessions from this address"}
 	take := func(c *fakeClient, session uint32, say message, want *authenReply) {
 		t.Helper()
-		fakeExchange{session: session, send: say, want: want}.run(t, c, numbers, flagSingleConnect)
+		fakeExchange{session: session, send: say, want: want}.run(t, c, flagSingleConnect)
 	}
 	srv.waiting.limit = 3 // two of one address
 	take(first, 1, asciiStart("alice"), ask)
@@ -624,29 +622,29 @@ func TestServeUndefinedValues(t *testing.T) {
 		"argument 3 has no name before the separator":       author(6, commonFields{}, "=x"),
 		"argument 3 has control characters or is not UTF-8": author(6, commonFields{}, "a*\x07"),
 	} {
-		fakeExchange{1, m, &authorResponse{status: authorError, serverMsg: want}, 0}.run(t, dialFakeClient(t, s.addr), map[uint32]uint8{}, 0)
+		fakeExchange{1, m, &authorResponse{status: authorError, serverMsg: want}, 0}.run(t, dialFakeClient(t, s.addr), 0)
 	}
 	login := papStart("alice", testPassword)
 	for want, fields := range map[string]commonFields{
 		"priv_lvl 200 is not defined": {privLvl: 200, typ: authenPAP}, "authen_service 0x04 is not defined": {service: 4, typ: authenPAP},
 	} {
 		login.commonFields = fields
-		fakeExchange{1, login, &authenReply{status: authenError, serverMsg: want}, 0}.run(t, dialFakeClient(t, s.addr), map[uint32]uint8{}, 0)
+		fakeExchange{1, login, &authenReply{status: authenError, serverMsg: want}, 0}.run(t, dialFakeClient(t, s.addr), 0)
 		record := &acctRequest{flags: acctStart, commonFields: fields}
-		fakeExchange{1, record, &acctReply{status: acctError, serverMsg: want}, 0}.run(t, dialFakeClient(t, s.addr), map[uint32]uint8{}, 0)
+		fakeExchange{1, record, &acctReply{status: acctError, serverMsg: want}, 0}.run(t, dialFakeClient(t, s.addr), 0)
 	}
-	fakeExchange{1, &acctRequest{flags: acctStart, method: 9}, &acctReply{status: acctError, serverMsg: "authen_method 0x09 is not defined"}, 0}.run(t, dialFakeClient(t, s.addr), map[uint32]uint8{}, 0)
+	fakeExchange{1, &acctRequest{flags: acctStart, method: 9}, &acctReply{status: acctError, serverMsg: "authen_method 0x09 is not defined"}, 0}.run(t, dialFakeClient(t, s.addr), 0)
 }
 
 // TestServeSurvivesBadSessions: in single-connection mode a bad session does not end the others (RFC 8907 section 4.4).
 func TestServeSurvivesBadSessions(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
-	c, numbers := dialFakeClient(t, s.addr), make(map[uint32]uint8)
+	c := dialFakeClient(t, s.addr)
 	ask := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
 	take := func(session uint32, say message, want *authenReply) {
 		t.Helper()
-		fakeExchange{session: session, send: say, want: want}.run(t, c, numbers, flagSingleConnect)
+		fakeExchange{session: session, send: say, want: want}.run(t, c, flagSingleConnect)
 	}
 	take(1, asciiStart("alice"), ask)
 	take(2, asciiStart("alice"), ask)

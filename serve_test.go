@@ -162,7 +162,7 @@ func TestServeShutdown(t *testing.T) {
 	}
 	idle := []*fakeClient{dial(), dial(), dial()}
 	must(t, idle[1].login(1, flagSingleConnect))
-	fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, idle[2], make(map[uint32]uint8), 0)
+	fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, idle[2], 0)
 	c := dial()
 	must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}, papStart("alice", testPassword)))
 	run.waitFor(t, regexp.MustCompile(`received from .* session_id 00abcdef`))
@@ -375,14 +375,14 @@ func TestServeSingleConnectFaults(t *testing.T) {
 	}{{"single-close", false}, {"single-swallow", true}} {
 		s := serveWith(t, "--fault", tt.fault)
 		c := dialFakeClient(t, s.addr)
-		fakeExchange{1, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
+		fakeExchange{1, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, flagSingleConnect)
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 3, flags: flagSingleConnect, sessionID: 1}
 		must(t, c.send(h, answerWith(testPassword)))
 		if h, err := c.receive(new(authenReply)); err != nil || h.flags != flagSingleConnect {
 			t.Errorf("%s: the first session gets the reply %+v, %v", tt.fault, h, err)
 		}
 		if tt.reads {
-			fakeExchange{2, papStart("alice", testPassword), nil, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
+			fakeExchange{2, papStart("alice", testPassword), nil, 0}.run(t, c, flagSingleConnect)
 			c.Conn.(*net.TCPConn).CloseWrite()
 		}
 		c.checkEnd(t)
@@ -394,13 +394,12 @@ func TestServeSingleConnectFaults(t *testing.T) {
 func TestServeFaultOnce(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, serveWith(t, "--fault", "getdata").addr)
-	numbers := make(map[uint32]uint8)
 	for _, tn := range []fakeExchange{
 		{1, asciiStart("alice"), &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token: "}, 0},
 		{1, answerWith("123456"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0},
 		{1, answerWith(testPassword), &authenReply{status: authenPass}, 0},
 	} {
-		tn.run(t, c, numbers, 0)
+		tn.run(t, c, 0)
 	}
 }
 
@@ -487,7 +486,7 @@ func TestServeLines(t *testing.T) {
 		s := serveWith(t, append(split(options), "--deny", "^reload", "--permit", ".")...)
 		for _, session := range sessions {
 			c := dialFakeClient(t, s.addr)
-			fakeExchange{session: 1, send: session.say}.run(t, c, make(map[uint32]uint8), 0)
+			fakeExchange{session: 1, send: session.say}.run(t, c, 0)
 			if _, err := io.ReadAll(c); err != nil {
 				t.Fatal(err)
 			}
@@ -505,7 +504,7 @@ func TestServeRecordIsWrittenFirst(t *testing.T) {
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
 	s := serveWith(t)
 	c := dialFakeClient(t, s.addr)
-	fakeExchange{session: 1, send: record, want: &acctReply{status: acctSuccess}}.run(t, c, make(map[uint32]uint8), 0)
+	fakeExchange{session: 1, send: record, want: &acctReply{status: acctSuccess}}.run(t, c, 0)
 	if got := s.log.String(); !strings.HasSuffix(got, " alice account start task_id=7 service=shell SUCCESS\n") {
 		t.Errorf("stdout is %q", got)
 	}
@@ -541,9 +540,9 @@ func TestServeQuiet(t *testing.T) {
 	s := serveWith(t, "-q")
 	must(t, dialFakeClient(t, s.addr).login(1, 0))
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
-	fakeExchange{session: 1, send: record, want: &acctReply{status: acctError, serverMsg: "records are not kept (serve -q)"}}.run(t, dialFakeClient(t, s.addr), make(map[uint32]uint8), 0)
+	fakeExchange{session: 1, send: record, want: &acctReply{status: acctError, serverMsg: "records are not kept (serve -q)"}}.run(t, dialFakeClient(t, s.addr), 0)
 	record.flags = 6
-	fakeExchange{session: 1, send: record, want: &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}}.run(t, dialFakeClient(t, s.addr), make(map[uint32]uint8), 0)
+	fakeExchange{session: 1, send: record, want: &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}}.run(t, dialFakeClient(t, s.addr), 0)
 	c := dialFakeClient(t, s.addr)
 	c.Write(make([]byte, headerLen))
 	c.checkEnd(t)
@@ -557,11 +556,9 @@ func TestServeOnFullDisk(t *testing.T) {
 	srv, disk := newLab(), new(smallDisk)
 	srv.listener.log.out = newQueuedWriter(context.Background(), disk)
 	c := dialFakeClient(t, startLab(t, srv).addr)
-	numbers := make(map[uint32]uint8)
 	take := func(say, want message) {
 		t.Helper()
-		fakeExchange{session: 1, send: say, want: want}.run(t, c, numbers, flagSingleConnect)
-		delete(numbers, 1)
+		fakeExchange{session: 1, send: say, want: want}.run(t, c, flagSingleConnect)
 	}
 	login, pass := papStart("alice", testPassword), &authenReply{status: authenPass}
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
@@ -599,13 +596,13 @@ func TestServeEndsWithoutReader(t *testing.T) {
 				addr := (&labRun{stderr: messages}).waitFor(t, listening())[1]
 				record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
 				for range 3 {
-					fakeExchange{session: 1, send: record, want: &acctReply{status: acctSuccess}}.run(t, dialFakeClient(t, addr), make(map[uint32]uint8), 0)
+					fakeExchange{session: 1, send: record, want: &acctReply{status: acctSuccess}}.run(t, dialFakeClient(t, addr), 0)
 				}
 				close(out.deaf)
 				var waiting []*fakeClient
 				for range 3 {
 					c := dialFakeClient(t, addr)
-					fakeExchange{session: 1, send: record}.run(t, c, make(map[uint32]uint8), 0)
+					fakeExchange{session: 1, send: record}.run(t, c, 0)
 					waiting = append(waiting, c)
 				}
 				<-out.stuck
@@ -649,8 +646,8 @@ func TestServeBlockedStderr(t *testing.T) {
 			t.Fatalf("login %d: %v", i, err)
 		}
 		if i%4 == 0 {
-			fakeExchange{i, asciiStart(""), &authenReply{status: authenGetUser, serverMsg: "Username: "}, 0}.run(t, c, map[uint32]uint8{}, flagSingleConnect)
-			fakeExchange{i, answerWith(large), &authenReply{status: authenFail, serverMsg: "The user name exceeds 255 bytes"}, 0}.run(t, c, map[uint32]uint8{i: 2}, flagSingleConnect)
+			fakeExchange{i, asciiStart(""), &authenReply{status: authenGetUser, serverMsg: "Username: "}, 0}.run(t, c, flagSingleConnect)
+			fakeExchange{i, answerWith(large), &authenReply{status: authenFail, serverMsg: "The user name exceeds 255 bytes"}, 0}.run(t, c, flagSingleConnect)
 		}
 	}
 	stderr.stalled.Unlock()
@@ -676,7 +673,7 @@ func TestServeBlockedStdout(t *testing.T) {
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
 	account := func(want *acctReply) {
 		t.Helper()
-		fakeExchange{session: 1, send: record, want: want}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
+		fakeExchange{session: 1, send: record, want: want}.run(t, c, flagSingleConnect)
 	}
 	unwritten := &acctReply{status: acctError, serverMsg: "the record could not be written"}
 	account(&acctReply{status: acctSuccess})

@@ -302,8 +302,6 @@ func usageErrors() []usageError {
 		{"batch SERVER --key-file -", "the requests and the key cannot both come from standard input", hintStdin},
 		{"batch SERVER --password-stdin", "the requests and the password cannot both come from standard input", hintStdin},
 		{"batch SERVER --password-file - --key-file DIR/key", "the requests and the password cannot both come from standard input", hintStdin},
-		{"serve --users-file - --enable-password-file -", "the users and the enable password cannot both come from standard input", hintStdin},
-		{"serve --users-file - --key-file -", "the key and the users cannot both come from standard input", hintStdin},
 		{"serve --enable-password-file - --key-file -", "the key and the enable password cannot both come from standard input", hintStdin},
 		{"serve --key-file - --key-file -", "the key and another key cannot both come from standard input", hintStdin},
 		{"authenticate alice SERVER -k KEY --key-file DIR/key", "the key is given more than once", ""},

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -56,17 +55,6 @@ func TestRelayRecordNeverOverwrites(t *testing.T) {
 		if err != nil || string(data) != content || now.Mode() != info.Mode() {
 			t.Errorf("the file of %d bytes has %d now, mode %v, %v", len(content), len(data), now.Mode(), err)
 		}
-	}
-}
-
-// TestRelayRecordNotStarted: a relay that cannot start leaves no file, which would be an error the next time.
-func TestRelayRecordNotStarted(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "record.pcap")
-	l := listen(t)
-	got := runWith(t, secretsInEnv, "", "relay", "127.0.0.1:1", "--listen", l.Addr().String(), "--record", file)
-	if _, err := os.Stat(file); got.code != classNetwork.exit() || !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("got %+v, and the file: %v", got, err)
 	}
 }
 

@@ -188,21 +188,6 @@ func TestRelayOnlyServer(t *testing.T) {
 	}
 }
 
-// TestRelayRecordInDoubt: the line of a record that is not sent again names the server that may have written it.
-func TestRelayRecordInDoubt(t *testing.T) {
-	t.Parallel()
-	for _, mode := range relayModes {
-		var o order
-		first := o.closing(t, "A")
-		r := relayTo(t, first+","+serveWith(t).addr, split(mode)...)
-		r.asDevice(t, "account alice AT")
-		r.stop()
-		if lines := r.log.String(); !strings.Contains(lines, " > "+first+" alice account ") {
-			t.Errorf("%s: %s is not in the line: %s", mode, first, lines)
-		}
-	}
-}
-
 // TestRelayOtherServerKey: a reply that does not fit the servers' key is NO_KEY, with a likely reason. The next server is
 // asked, and the device gets an ERROR at the end.
 func TestRelayOtherServerKey(t *testing.T) {
@@ -316,48 +301,6 @@ func TestRelayBrokenSingleConnect(t *testing.T) {
 			}
 		}
 		equal(t, r.relayed(t), strings.Repeat("> alice authorize service=shell cmd= PASS_ADD\n", 5), fault, "the log")
-	}
-}
-
-// TestRelayLoneDialogue: a dialogue has its own connection, which does not offer single-connection mode and is closed with
-// it. The device is granted that mode nevertheless.
-func TestRelayLoneDialogue(t *testing.T) {
-	t.Parallel()
-	offered, left := make(chan headerFlags, 1), make(chan bool, 1)
-	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
-	s := startFakeServer(t, func(c *fakeServerConn) {
-		q := c.readRequest()
-		offered <- q.flags
-		c.Write(c.reply(q, askPass))
-		c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass}))
-		left <- c.readRequest() == nil
-	})
-	r := relayTo(t, s.addr, "--single-connect")
-	c := dialDevice(t, r)
-	fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, flagSingleConnect)
-	fakeExchange{1, answerWith(testPassword), &authenReply{status: authenPass}, 0}.run(t, c, flagSingleConnect)
-	select {
-	case <-left:
-	case <-time.After(patience):
-		t.Error("the connection is not closed")
-	}
-	if flags := <-offered; flags != 0 {
-		t.Errorf("the flags of the START are %v", flags)
-	}
-}
-
-// TestRelayPromptForPAP: a prompt in reply to PAP is forwarded unchanged, and the session has a status.
-func TestRelayPromptForPAP(t *testing.T) {
-	t.Parallel()
-	for _, mode := range relayModes {
-		s := serveWith(t, "--fault", "getuser")
-		r := relayTo(t, s.addr, split(mode)...)
-		c := dialDevice(t, r)
-		must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1, flags: flagSingleConnect}, papStart("alice", testPassword)))
-		c.receives(t, authenGetUser)
-		c.Close()
-		waitUntil(t, "the session has ended", func() bool { return r.log.String() != "" })
-		equal(t, r.relayed(t), "> alice authenticate pap ABANDONED\n", mode, "the log")
 	}
 }
 
@@ -615,8 +558,10 @@ func TestRelayClosesAfterDialogue(t *testing.T) {
 			left := make(chan bool, 1)
 			s := startFakeServer(t, func(c *fakeServerConn) {
 				c.refuse = true
-				c.Write(c.reply(c.readRequest(), askPass))
 				q := c.readRequest()
+				equal(t, q.flags, 0, mode, "the flags of a START")
+				c.Write(c.reply(q, askPass))
+				q = c.readRequest()
 				if q.continues.flags&authenAbort == 0 {
 					c.Write(c.reply(q, &authenReply{status: authenPass}))
 				} else {

@@ -508,14 +508,6 @@ func TestServeRecordIsWrittenFirst(t *testing.T) {
 	if got := s.log.String(); !strings.HasSuffix(got, " alice account start task_id=7 service=shell SUCCESS\n") {
 		t.Errorf("stdout is %q", got)
 	}
-	srv := newLab()
-	srv.listener.log.out = newQueuedWriter(context.Background(), fullDisk{})
-	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, record))}
-	srv.serve(t.Context(), conn)
-	var reply acctReply
-	if h, err := (&fakeClient{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err == nil && reply.status != acctError {
-		t.Errorf("got the reply %+v %+v, but nothing can be written", h, reply)
-	}
 }
 
 // TestServeRecordError: a record that cannot be written is answered with ERROR.

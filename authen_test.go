@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestAuthenticationPromptPlaces: enable may be a dialogue with any type (section 5.4.2.6), so the client
@@ -125,20 +124,16 @@ func dialogueWith(t *testing.T, line string, replies ...message) (runResult, str
 	got := runWith(t, secretsInEnv, "new\n", split(line, "AT", s.addr)...)
 	var sent []string
 	for i := range len(replies) + 1 {
-		select {
-		case body := <-s.bodies:
-			var m authenContinue
-			if i == 0 {
-				continue
-			}
-			must(t, decode(body, &m))
-			if m.flags&authenAbort != 0 {
-				m.userMsg += "ABORT"
-			}
-			sent = append(sent, strings.ReplaceAll(m.userMsg, " ", "_"))
-		case <-time.After(patience):
-			t.Fatalf("%s: the client sent only %q", line, sent)
+		body := await(t, s.bodies, "the client sends its next packet")
+		var m authenContinue
+		if i == 0 {
+			continue
 		}
+		must(t, decode(body, &m))
+		if m.flags&authenAbort != 0 {
+			m.userMsg += "ABORT"
+		}
+		sent = append(sent, strings.ReplaceAll(m.userMsg, " ", "_"))
 	}
 	return got, strings.Join(sent, " ")
 }

@@ -841,12 +841,8 @@ func TestBatchEndsUnread(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	interrupt(interruptedBy(syscall.SIGTERM))
-	select {
-	case code := <-ended:
-		if code != 128+exitCode(syscall.SIGTERM) || !strings.Contains(messages.String(), "write the results: the output is blocked") {
-			t.Errorf("exit code %d: %s", code, messages.String())
-		}
-	case <-time.After(patience):
-		t.Error("it does not return")
+	code := await(t, ended, "the program ends")
+	if code != 128+exitCode(syscall.SIGTERM) || !strings.Contains(messages.String(), "write the results: the output is blocked") {
+		t.Errorf("exit code %d: %s", code, messages.String())
 	}
 }

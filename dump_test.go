@@ -160,14 +160,6 @@ func TestDumperHidesSecrets(t *testing.T) {
 			if got := strings.Count(hidden.String(), "**"); n > 0 && got < n {
 				t.Errorf("%T, %d bytes: got %d stars, want one for each", m, n, got)
 			}
-			// If the lengths do not add up, the end of the secret is unknown.
-			for _, malformed := range [][]byte{body[:len(body)-1], append(bytes.Clone(body), 'Z')} {
-				hidden.Reset()
-				(&dumper{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, malformed, fresh(m))
-				if strings.Contains(hidden.String(), "Z") || strings.Contains(hidden.String(), " 5a") || !strings.Contains(hidden.String(), "malformed: ") {
-					t.Errorf("%T, %d bytes, malformed: got\n%swant no Z and no 5a", m, n, hidden.String())
-				}
-			}
 			(&dumper{out: &shown, showSecrets: true}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
 			equal(t, strings.Count(shown.String(), " 5a"), n, m, "shown")
 		}

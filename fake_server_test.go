@@ -111,13 +111,9 @@ func newScriptServer(t *testing.T, key string, replies ...message) *scriptServer
 // wait for a reply to it.
 func (s *scriptServer) received(t *testing.T, m message) {
 	t.Helper()
-	select {
-	case body := <-s.bodies:
-		if err := decode(body, m); err != nil {
-			t.Fatalf("the server received %x: %v", body, err)
-		}
-	case <-time.After(patience):
-		t.Fatal("the server received no packet")
+	body := await(t, s.bodies, "the server has a packet")
+	if err := decode(body, m); err != nil {
+		t.Fatalf("the server received %x: %v", body, err)
 	}
 }
 

@@ -455,11 +455,7 @@ func TestQueuedWriterUnread(t *testing.T) {
 						}
 					}
 					cancel()
-					select {
-					case <-done:
-					case <-time.After(patience):
-						t.Error("it does not return")
-					}
+					await(t, done, "the program ends")
 				})
 			})
 		}
@@ -481,13 +477,9 @@ func TestQueuedWriterUnreadAtEnd(t *testing.T) {
 	}()
 	<-pipe.stuck
 	cancel()
-	select {
-	case code := <-done:
-		if code != classInterrupted.exit() {
-			t.Errorf("exit code %d", int(code))
-		}
-	case <-time.After(patience):
-		t.Error("it does not return")
+	code := await(t, done, "the program ends")
+	if code != classInterrupted.exit() {
+		t.Errorf("exit code %d", int(code))
 	}
 }
 

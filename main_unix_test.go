@@ -297,13 +297,9 @@ func TestInterruptPipes(t *testing.T) {
 		go func() {
 			done <- run(ctx, split(line, "PIPE", pipe, "OTHER", other, "DIR", dir), stdio{in: in, out: out, err: stderr, env: func(string) string { return "" }})
 		}()
-		select {
-		case code := <-done:
-			if code != classInterrupted.exit() || !strings.HasSuffix(stderr.String(), "tacacs_plus: interrupted\n") || out.String() != "" {
-				t.Errorf("%s: %d %s%s", line, int(code), out, stderr)
-			}
-		case <-time.After(patience):
-			t.Errorf("%s does not end", line)
+		code := await(t, done, line+" ends")
+		if code != classInterrupted.exit() || !strings.HasSuffix(stderr.String(), "tacacs_plus: interrupted\n") || out.String() != "" {
+			t.Errorf("%s: %d %s%s", line, int(code), out, stderr)
 		}
 	}
 	for _, line := range []string{
@@ -347,13 +343,9 @@ func TestAnsiblePipe(t *testing.T) {
 	must(t, syscall.Mkfifo(pipe, 0o600))
 	done := make(chan runResult)
 	go func() { done <- runWith(t, nil, "", pipe) }()
-	select {
-	case got := <-done:
-		if got.code != classUsage.exit() || !strings.HasPrefix(got.err, "tacacs_plus: unknown command ") {
-			t.Errorf("got %+v", got)
-		}
-	case <-time.After(patience):
-		t.Error("it reads from the pipe")
+	got := await(t, done, "it ends without the pipe")
+	if got.code != classUsage.exit() || !strings.HasPrefix(got.err, "tacacs_plus: unknown command ") {
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -364,13 +356,9 @@ func TestProfilePipe(t *testing.T) {
 	must(t, syscall.Mkfifo(pipe, 0o600))
 	done := make(chan runResult, 1)
 	go func() { done <- runWith(t, nil, "", "version", "@"+pipe) }()
-	select {
-	case got := <-done:
-		if got.code != classUsage.exit() || !strings.HasSuffix(got.err, pipe+" is not a regular file\n") {
-			t.Errorf("got %+v", got)
-		}
-	case <-time.After(patience):
-		t.Error("it reads from the pipe")
+	got := await(t, done, "it ends without the pipe")
+	if got.code != classUsage.exit() || !strings.HasSuffix(got.err, pipe+" is not a regular file\n") {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -240,20 +240,6 @@ func TestFieldLimits(t *testing.T) {
 	}
 }
 
-// TestMostArguments: a message has at most 255 arguments of 255 bytes.
-func TestMostArguments(t *testing.T) {
-	sent := &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{strings.Repeat("x", 255)}, 255)}
-	var h header
-	packet, err := appendPacket(nil, &h, sent)
-	if want := 6 + 255 + 255*255; err != nil || int(h.length) != want {
-		t.Fatalf("got a body of %d bytes, %v, want %d", h.length, err, want)
-	}
-	var got authorResponse
-	if err := decode(packet[headerLen:], &got); err != nil || !reflect.DeepEqual(&got, sent) {
-		t.Errorf("got %d arguments, %v, want the sent ones", len(got.args), err)
-	}
-}
-
 func TestAppendPacket(t *testing.T) {
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 3, flags: flagSingleConnect, sessionID: 0x01020304, length: 999}
 	got, err := appendPacket([]byte("before"), &h, &authenContinue{userMsg: "hi"})

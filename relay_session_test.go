@@ -345,11 +345,7 @@ func TestRelayClosesServerConn(t *testing.T) {
 		} else {
 			c.checkEnd(t)
 		}
-		select {
-		case <-left:
-		case <-time.After(patience):
-			t.Errorf("flags %v: the connection to the server is not closed", flags)
-		}
+		await(t, left, "the connection to the server is closed")
 	}
 }
 
@@ -574,11 +570,7 @@ func TestRelayClosesAfterDialogue(t *testing.T) {
 			fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, 0)
 			last.run(t, c, 0)
 			c.checkEnd(t)
-			select {
-			case <-left:
-			case <-time.After(patience):
-				t.Errorf("%s: the connection to the server stays open", mode)
-			}
+			await(t, left, "the connection to the server is closed")
 		}
 	}
 }

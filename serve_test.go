@@ -605,7 +605,7 @@ func TestServeEndsWithoutReader(t *testing.T) {
 						t.Errorf("exit code %d", code)
 					}
 				case <-time.After(30 * time.Second):
-					t.Error("it does not return")
+					t.Error("the program ends")
 				}
 				equal(t, strings.Count(out.String(), " alice account start task_id=1 service=shell SUCCESS\n"), 3)
 				for _, c := range waiting {

@@ -175,6 +175,17 @@ func waitUntil(t testing.TB, what string, holds func() bool) {
 	}
 }
 
+// await returns the next value of a channel. It ends the test after patience.
+func await[T any](t testing.TB, ch <-chan T, what string) (value T) {
+	t.Helper()
+	select {
+	case value = <-ch:
+	case <-time.After(patience):
+		t.Fatalf("timed out waiting until %s", what)
+	}
+	return value
+}
+
 // subtests run in parallel. The test waits for them.
 type subtests struct{ sync.WaitGroup }
 

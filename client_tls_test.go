@@ -639,9 +639,8 @@ func TestTLSResumption(t *testing.T) {
 			t.Fatalf("connection %d: %v, %+v", i+1, err, res.TLS)
 		}
 	}
-	if secure.revocation.lists, err = readCRLs(t.Context(), []string{filepath.Join(dir, "server.crl")}); err != nil {
-		t.Fatal(err)
-	}
+	secure.revocation.lists, err = readCRLs(t.Context(), []string{filepath.Join(dir, "server.crl")})
+	must(t, err)
 	if _, err := askPAP(t, c); err == nil || !strings.Contains(err.Error(), "was revoked") {
 		t.Errorf("a resumed session of a revoked certificate: %v", err)
 	}
@@ -820,9 +819,8 @@ func TestTLSSentChain(t *testing.T) {
 	der, err := x509.CreateCertificate(rand.Reader, root.cert, middle.cert, &root.key.PublicKey, middle.key)
 	must(t, err)
 	crossed := &testCA{key: root.key} // it signed middle, and middle signed it
-	if crossed.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
+	crossed.cert, err = x509.ParseCertificate(der)
+	must(t, err)
 	for _, tt := range []struct {
 		name       string
 		sent, want []*testCA

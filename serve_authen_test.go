@@ -404,9 +404,8 @@ func TestServeProofs(t *testing.T) {
 		m := &authenStart{commonFields: commonFields{typ: typ, user: user}, data: password}
 		if typ != authenPAP {
 			var err error
-			if m.data, err = chapData(typ, user, password, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16)); err != nil {
-				t.Fatal(err)
-			}
+			m.data, err = chapData(typ, user, password, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16))
+			must(t, err)
 		}
 		return m
 	}

@@ -525,9 +525,8 @@ func newTestCA(t *testing.T, dir, name string) *testCA {
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &ca.key.PublicKey, ca.key)
 	must(t, err)
-	if ca.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
+	ca.cert, err = x509.ParseCertificate(der)
+	must(t, err)
 	ca.write(t, name+".pem", "CERTIFICATE", der)
 	return ca
 }
@@ -557,9 +556,8 @@ func (ca *testCA) issue(t *testing.T, name string, serial int64, change func(*x5
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
 	must(t, err)
 	ca.write(t, name+".pem", "CERTIFICATE", der)
-	if der, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
-		t.Fatal(err)
-	}
+	der, err = x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
 	ca.write(t, name+".key", "PRIVATE KEY", der)
 }
 
@@ -571,9 +569,8 @@ func (ca *testCA) intermediate(t *testing.T, name string, serial int64) *testCA 
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &sub.key.PublicKey, ca.key)
 	must(t, err)
-	if sub.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
+	sub.cert, err = x509.ParseCertificate(der)
+	must(t, err)
 	return sub
 }
 

@@ -362,10 +362,7 @@ func TestDecodeBudget(t *testing.T) {
 		feed()
 	}
 	for range 200 {
-		w := conn(300)
-		for _, hello := range m.hellos {
-			w.send(hello.from, hello.data)
-		}
+		w := conn(300).hello(m)
 		for range 2 {
 			w.send(0, m.traffic[0].data(long(9_000)))
 		}

@@ -147,12 +147,8 @@ func TestDecodeProxy(t *testing.T) {
 // TestDecodeSecretsInCapture: secrets of TLS in a pcapng file need no key log.
 func TestDecodeSecretsInCapture(t *testing.T) {
 	t.Parallel()
-	m := newFakeTLS()
-	tape := newCaptureBuilder()
-	w := tape.openConn(deviceAddr, "192.0.2.1:300", "")
-	for _, hello := range m.hellos {
-		w.send(hello.from, hello.data)
-	}
+	m, tape := newFakeTLS(), newCaptureBuilder()
+	w := tape.openConn(deviceAddr, "192.0.2.1:300", "").hello(m)
 	w.version, w.flags = minorOne, flagUnencrypted
 	w.send(0, m.traffic[0].data(string(w.packet(1, 1, papStart("alice", testPassword)))))
 	w.send(1, m.traffic[1].data(string(w.packet(1, 2, passed))))
@@ -178,12 +174,8 @@ func TestDecodeInsideTLS(t *testing.T) {
 		{"", "before", "protection=tls OPEN_CLOSE: closed by the client"},
 		{"", "after", "TLS not decrypted: no key log (--keylog FILE)"},
 	} {
-		m := newFakeTLS()
-		tape := newCaptureBuilder()
-		w := tape.openConn(deviceAddr, "192.0.2.1:300", "")
-		for _, hello := range m.hellos {
-			w.send(hello.from, hello.data)
-		}
+		m, tape := newFakeTLS(), newCaptureBuilder()
+		w := tape.openConn(deviceAddr, "192.0.2.1:300", "").hello(m)
 		if test.data != "" {
 			w.send(0, m.traffic[0].data(test.data))
 		}
@@ -225,10 +217,7 @@ func TestDecodeFlagsInTLS(t *testing.T) {
 		{"obfuscated with another key without the flag", "-k wrong", 0, flagUnencrypted, testKey, "- authenticate NO_KEY (1.0 ms); obfuscated inside TLS (RFC 9887 section 4)"},
 	} {
 		tape, m := newCaptureBuilder(), newFakeTLS()
-		w := tape.openConn(deviceAddr, "192.0.2.1:300", tt.key)
-		for _, hello := range m.hellos {
-			w.send(hello.from, hello.data)
-		}
+		w := tape.openConn(deviceAddr, "192.0.2.1:300", tt.key).hello(m)
 		w.version = minorOne
 		for i, message := range []message{papStart("alice", testPassword), passed} {
 			if w.flags = 0; tt.key == "" {

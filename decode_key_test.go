@@ -602,10 +602,7 @@ func TestDecodeOtherTLS(t *testing.T) {
 		w.send(1, m.traffic[1].data(string(w.packet(1, 2, passed))))
 		w.close()
 	}
-	known := tape.openConn("10.9.9.9:1000", "192.0.2.1:8443", "")
-	for _, hello := range m.hellos {
-		known.send(hello.from, hello.data)
-	}
+	known := tape.openConn("10.9.9.9:1000", "192.0.2.1:8443", "").hello(m)
 	other := bytes.Clone(m.hellos[0].data)
 	other[recordHeader+4+2]++ // the client random
 	for i := range maxDecodedTLS + 44 {
@@ -613,10 +610,7 @@ func TestDecodeOtherTLS(t *testing.T) {
 		w.send(0, other)
 		w.send(1, m.hellos[1].data)
 	}
-	w := tape.openConn(deviceAddr, "192.0.2.1:300", "")
-	for _, hello := range m.hellos {
-		w.send(hello.from, hello.data)
-	}
+	w := tape.openConn(deviceAddr, "192.0.2.1:300", "").hello(m)
 	session(w)
 	m.traffic[0].seq, m.traffic[1].seq = 0, 0
 	session(known)
@@ -632,10 +626,7 @@ func TestDecodeTLSMemory(t *testing.T) {
 	for port, problems := range map[int]int{300: 100, 443: 0} {
 		tape, m := newCaptureBuilder(), newFakeTLS()
 		for i := range 100 {
-			w := tape.openConn(fmt.Sprintf("10.0.0.%d:1000", i), fmt.Sprintf("192.0.2.1:%d", port), "")
-			for _, hello := range m.hellos {
-				w.send(hello.from, hello.data)
-			}
+			w := tape.openConn(fmt.Sprintf("10.0.0.%d:1000", i), fmt.Sprintf("192.0.2.1:%d", port), "").hello(m)
 			for range 6 {
 				w.send(0, m.traffic[0].data(long(9_000)))
 			}

@@ -475,10 +475,7 @@ func FuzzDecodeCommand(f *testing.F) {
 	w.seqs[1] += 10
 	w.send(1, w.packet(1, 6, passed))
 	m := newFakeTLS()
-	tls := tape.openConn("198.51.100.9:41234", "192.0.2.1:300", "")
-	for _, hello := range m.hellos {
-		tls.send(hello.from, hello.data)
-	}
+	tape.openConn("198.51.100.9:41234", "192.0.2.1:300", "").hello(m)
 	f.Add(tape.pcap(), "-d")
 	f.Add(tape.pcap(), "--summary")
 	f.Add([]byte("0000 c0 01 01 01 00 00 00 01 00 00 00 00\n"), "-v")

@@ -562,10 +562,7 @@ func TestDecodeTLS(t *testing.T) {
 	serverName := append([]byte{0, 0}, prefixed(2, prefixed(2, append([]byte{0}, prefixed(2, []byte(name)...)...)...)...)...)
 	addTLS := func(t *captureBuilder, client, server string, alert string) (keys string) {
 		m := newFakeTLS(serverName...)
-		w := t.openConn(client, server, "")
-		for _, hello := range m.hellos {
-			w.send(hello.from, hello.data)
-		}
+		w := t.openConn(client, server, "").hello(m)
 		for from, s := range m.handshake {
 			w.send(from, s.seal(recordHandshake, "Finished", 0))
 		}
@@ -611,12 +608,8 @@ func TestDecodeTLS(t *testing.T) {
 func TestDecodeLateSecrets(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"log": ""})
-	m := newFakeTLS()
-	tape := newCaptureBuilder()
-	w := tape.openConn(deviceAddr, "192.0.2.1:300", "")
-	for _, hello := range m.hellos {
-		w.send(hello.from, hello.data)
-	}
+	m, tape := newFakeTLS(), newCaptureBuilder()
+	w := tape.openConn(deviceAddr, "192.0.2.1:300", "").hello(m)
 	w.version, w.flags = minorOne, flagUnencrypted
 	w.send(0, m.handshake[0].seal(recordHandshake, "Finished", 0))
 	packet := w.packet(1, 1, papStart("alice", testPassword))

@@ -66,6 +66,14 @@ func (w *builtConn) segment(from int, flags tcpFlags, data []byte) {
 
 func (w *builtConn) send(from int, data []byte) { w.segment(from, tcpACK, data) }
 
+// hello sends the hellos of a TLS conversation.
+func (w *builtConn) hello(m *fakeTLS) *builtConn {
+	for _, hello := range m.hellos {
+		w.send(hello.from, hello.data)
+	}
+	return w
+}
+
 // packet returns one packet of a session.
 func (w *builtConn) packet(id uint32, seqNo uint8, m message) []byte {
 	clone := reflect.New(reflect.TypeOf(m).Elem()) // tests share messages, and encoding writes to one

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -333,33 +334,12 @@ func TestCheckPrometheus(t *testing.T) {
 	}
 }
 
-var (
-	metricComment = pattern(`^# (HELP|TYPE) ([a-z_]+) (.+)$`)
-	metricLine    = pattern(`^(([a-z_]+)\{[a-z_]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z_]+="(?:[^"\\\n]|\\["\\n])*")*\}) (-?[0-9.]+(?:e[+-]?\d+)?)$`)
-)
-
-// metrics reads the text format of Prometheus, version 0.0.4.
+// metrics reads the text format of Prometheus, and returns the values as text.
 func metrics(t *testing.T, text string) map[string]string {
 	t.Helper()
-	values, seen := make(map[string]string), make(map[string]bool)
-	current := ""
-	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
-		if m := metricComment().FindStringSubmatch(line); m != nil {
-			if seen[m[1]+m[2]] || m[1] == "TYPE" && (m[3] != "gauge" || m[2] != current) {
-				t.Errorf("not in order: %s", line)
-			}
-			seen[m[1]+m[2]], current = true, m[2]
-			continue
-		}
-		m := metricLine().FindStringSubmatch(line)
-		if m == nil || m[2] != current || values[m[1]] != "" || !seen["HELP"+current] || !seen["TYPE"+current] {
-			t.Errorf("invalid text format, or not in order: %q", line)
-			continue
-		}
-		values[m[1]] = m[3]
-	}
-	if !strings.HasSuffix(text, "\n") {
-		t.Errorf("the last line has no newline")
+	values := make(map[string]string)
+	for series, value := range parseMetrics(t, text) {
+		values[series] = strconv.FormatFloat(value, 'f', -1, 64)
 	}
 	return values
 }

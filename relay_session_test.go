@@ -986,6 +986,29 @@ func TestRelayUnreadReplies(t *testing.T) {
 	}
 }
 
+// TestRelayWaitsForDevice: a device that leaves many replies unread is not read from until it has read them.
+func TestRelayWaitsForDevice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, remote := pipeDevice(t)
+		d.relay.unread = newShare(maxBytes, "bytes of replies")
+		for len(d.out) < maxReplies {
+			d.send(nil, header{version: minorDefault, typ: typeAuthor, seqNo: 2}, &authorResponse{serverMsg: long(1000)})
+		}
+		read := make(chan struct{})
+		go func() {
+			d.waitForSpace()
+			close(read)
+		}()
+		if synctest.Wait(); tryReceive(read) {
+			t.Error("the relay does not wait")
+		}
+		go io.Copy(io.Discard, remote)
+		<-read
+		d.running.Wait()
+	})
+}
+
 // TestRelayWritesInTurn: one goroutine writes at a time, and sessions that have none of their own do not wait for it.
 func TestRelayWritesInTurn(t *testing.T) {
 	t.Parallel()

@@ -112,48 +112,6 @@ func TestExecInterrupted(t *testing.T) {
 	}
 }
 
-// TestExecNotRun: a command runs only if its start was recorded. If it then fails to start, it has a stop
-// record.
-func TestExecNotRun(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	ran, broken := filepath.Join(dir, "ran"), filepath.Join(dir, "broken")
-	must(t, os.WriteFile(broken, []byte("#!"+dir+"/no-such-interpreter\n"), 0o700))
-	for _, tt := range []struct {
-		name, options, command string
-		interrupted            bool // after the start record
-		code                   exitCode
-		err                    string
-		stop                   string // part of the stop record; empty for none
-	}{
-		{"FOLLOW", "--fault follow", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ answered FOLLOW\n.*`, ``},
-		{"ERROR", "--fault error", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ answered ERROR.*`, ``},
-		{"closed", "--fault close", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ closed.*`, `"err_msg=not started"`},
-		{"no interpreter", "", broken, false, 126, `(?s).*run \S+broken: .*no such file or directory\n.*`, `"err_msg=not started"`},
-		{"interrupted", "", "touch " + ran, true, 130, `(?s).*`, `"err_msg=not started"`},
-	} {
-		s := serveWith(t, split(tt.options)...)
-		ctx, interrupt := context.WithTimeout(t.Context(), patience)
-		var out, messages bytes.Buffer
-		stderr := writerFunc(func(p []byte) {
-			if messages.Write(p); tt.interrupted {
-				interrupt()
-			}
-		})
-		code := run(ctx, split("account alice "+s.addr+" --exec -v -- "+tt.command),
-			stdio{in: strings.NewReader(""), out: &out, err: stderr, env: func(name string) string { return secretsInEnv[name] }})
-		interrupt()
-		got := runResult{code, out.String(), messages.String()}
-		got.check(t, tt.code, ``, tt.err)
-		if log := s.log.String(); (tt.stop != "") != strings.Contains(log, " stop ") || !strings.Contains(log, tt.stop) {
-			t.Errorf("%s: the server log:\n%s", tt.name, log)
-		}
-	}
-	if _, err := os.Stat(ran); err == nil {
-		t.Error("a command ran")
-	}
-}
-
 // TestAccountTaskIDWithoutAnswer: the result of a record without a reply has the task_id, so that the user
 // can find it on the server or send it again.
 func TestAccountTaskIDWithoutAnswer(t *testing.T) {
@@ -276,7 +234,9 @@ func TestExecCodes(t *testing.T) {
 		{"no program", nil, text, 126, `tacacs_plus: exec: .*: permission denied\n`},
 		{"a folder", nil, filepath.Dir(text), 126, `tacacs_plus: exec: .*: is a directory\n`},
 		{"cannot be run", []string{"success", "success"}, broken, 126, `tacacs_plus: run .*: exec format error\n`},
-		{"start not confirmed", []string{"close", "success"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ closed the connection before it answered\n`},
+		{"no interpreter", []string{"success", "success"}, program(t, "#!/no/such/interpreter\n"), 126, `tacacs_plus: run .*: .*no such file or directory\n`},
+		{"start not confirmed", []string{"close"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ closed the connection before it answered\n`},
+		{"start answered with ERROR", []string{"record-error"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ answered ERROR\n`},
 		{"start refused", []string{"follow"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ answered FOLLOW\n`},
 		{"stop not confirmed", []string{"success", "close"}, "false", 125, `tacacs_plus: the stop record was not confirmed, the command ran: exit status 1: \S+ closed the connection before it answered\n`},
 		{"stop refused", []string{"success", "follow"}, "true", 125, `tacacs_plus: the stop record was not confirmed, the command ran: exit status 0: \S+ answered FOLLOW\n`},
@@ -292,6 +252,10 @@ func TestExecCodes(t *testing.T) {
 				}
 				got := runWith(t, secretsInEnv, "", split(line)...)
 				waitUntil(t, "all records have arrived", func() bool { return len(records) == len(tt.words) })
+				if tt.code == 126 && len(tt.words) == 2 {
+					<-records
+					equal(t, argValue((<-records).args, "err_msg"), "not started")
+				}
 				if !asJSON {
 					got.err, _, _ = strings.Cut(got.err, "tacacs_plus: hint: ")
 					got.check(t, tt.code, "", tt.err)

@@ -638,7 +638,7 @@ func TestCheckMisusedOutput(t *testing.T) {
 	}
 }
 
-// TestCheckConcurrency: at most 32 servers are asked at a time.
+// TestCheckConcurrency: servers are asked in parallel, at most 32 at a time.
 func TestCheckConcurrency(t *testing.T) {
 	t.Parallel()
 	const n = 40

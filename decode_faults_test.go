@@ -328,9 +328,7 @@ func TestDecodeBudget(t *testing.T) {
 	p, _, _ := pipelineOf(t, nil, "-q --keylog "+dir+"/log")
 	d, tape := p.decoder, newCaptureBuilder()
 	feed := func() {
-		for i := range tape.frames {
-			p.decode(&tape.frames[i])
-		}
+		p.decodeAll(tape)
 		clear(tape.frames)
 		tape.frames = tape.frames[:0]
 	}

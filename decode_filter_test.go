@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
 	"regexp"
 	"strings"
@@ -153,12 +152,7 @@ func TestDecodeSecretsInCapture(t *testing.T) {
 	w.send(0, m.traffic[0].data(string(w.packet(1, 1, papStart("alice", testPassword)))))
 	w.send(1, m.traffic[1].data(string(w.packet(1, 2, passed))))
 	w.close()
-	keys := []byte(m.keys)
-	file := (&pcapngWriter{ByteOrder: binary.LittleEndian}).section().describe(linkRawIP, 0).block(blockSecrets, uint32(0x544c534b), uint32(len(keys)), keys)
-	for _, f := range tape.frames {
-		file.packet(0, uint64(f.at.UnixMicro()), f.size, string(f.data))
-	}
-	got := runWith(t, nil, string(file.b), "decode", "-v")
+	got := runWith(t, nil, string(tape.pcapng(m.keys, 0)), "decode", "-v")
 	want := fmt.Sprintf("%s %s > 192.0.2.1:300 alice authenticate pap ", tape.frames[5].at.Format(time.RFC3339Nano), deviceAddr)
 	if got.code != 0 || !strings.HasPrefix(got.out, want) || !strings.Contains(got.out, "protection=tls frames=6,7 PASS (1.0 ms)\n") {
 		t.Errorf("got %d\n%s%s", int(got.code), got.out, got.err)
@@ -169,10 +163,14 @@ func TestDecodeSecretsInCapture(t *testing.T) {
 // whose secrets follow it in the capture.
 func TestDecodeInsideTLS(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ data, secrets, want string }{
-		{"GET /", "before", `protection=tls NOT_TACACS: 47 45 54 20 2f "GET /"`},
-		{"", "before", "protection=tls OPEN_CLOSE: closed by the client"},
-		{"", "after", "TLS not decrypted: no key log (--keylog FILE)"},
+	for _, test := range []struct {
+		data    string
+		secrets int // before this frame
+		want    string
+	}{
+		{"GET /", 0, `protection=tls NOT_TACACS: 47 45 54 20 2f "GET /"`},
+		{"", 0, "protection=tls OPEN_CLOSE: closed by the client"},
+		{"", 5, "TLS not decrypted: no key log (--keylog FILE)"},
 	} {
 		m, tape := newFakeTLS(), newCaptureBuilder()
 		w := tape.openConn(deviceAddr, "192.0.2.1:300", "").hello(m)
@@ -180,19 +178,7 @@ func TestDecodeInsideTLS(t *testing.T) {
 			w.send(0, m.traffic[0].data(test.data))
 		}
 		w.close()
-		file := (&pcapngWriter{ByteOrder: binary.LittleEndian}).section().describe(linkRawIP, 0)
-		keys := []byte(m.keys)
-		secrets := func() { file.block(blockSecrets, uint32(0x544c534b), uint32(len(keys)), keys) }
-		if test.secrets == "before" {
-			secrets()
-		}
-		for i, f := range tape.frames {
-			file.packet(0, uint64(f.at.UnixMicro()), f.size, string(f.data))
-			if i == 4 && test.secrets == "after" {
-				secrets()
-			}
-		}
-		got := runWith(t, nil, string(file.b), "decode", "-v")
+		got := runWith(t, nil, string(tape.pcapng(m.keys, test.secrets)), "decode", "-v")
 		if !strings.HasSuffix(got.out, " "+deviceAddr+" > 192.0.2.1:300 "+test.want+"\n") || strings.Count(got.out, "\n") != 1 {
 			t.Errorf("%+v: got %d\n%s%s", test, int(got.code), got.out, got.err)
 		}

@@ -452,9 +452,7 @@ func TestDecodeReleasesMemory(t *testing.T) {
 	w.send(0, packet[:40_000])
 	w.send(0, packet[40_000:])
 	p, _, _ := pipelineOf(t, nil, "-q")
-	for i := range tape.frames {
-		p.decode(&tape.frames[i])
-	}
+	p.decodeAll(tape)
 	for _, c := range p.tcp.conversations {
 		if s := c.value.(*tacacsStream).directions[0]; cap(s.held) > 0 || p.decoder.counts.sessions != 0 || p.decoder.open.len != 1 {
 			t.Errorf("%d bytes are still held", cap(s.held))
@@ -571,9 +569,7 @@ func TestDecodeRetainsNoMore(t *testing.T) {
 	w.send(0, packet[:20_000])
 	w.send(0, append(packet[20_000:], 0xc0)) // the first byte of the next packet
 	p, _, _ := pipelineOf(t, nil, "-q")
-	for i := range tape.frames {
-		p.decode(&tape.frames[i])
-	}
+	p.decodeAll(tape)
 	if used := p.decoder.partial.used; used < 1 || used > 64 {
 		t.Errorf("one byte retains %d", used)
 	}

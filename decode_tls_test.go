@@ -616,9 +616,7 @@ func TestDecodeLateSecrets(t *testing.T) {
 	packet[3] = 0 // without flagUnencrypted, but within TLS it is never obfuscated
 	w.send(0, m.traffic[0].data(string(packet)))
 	p, inv, out := pipelineOf(t, nil, "--keylog "+dir+"/log")
-	for i := range tape.frames {
-		p.decode(&tape.frames[i])
-	}
+	p.decodeAll(tape)
 	must(t, os.WriteFile(dir+"/log", []byte(m.keys), 0o600))
 	p.readFiles(t.Context(), inv, nil)
 	if want := "2026-11-23T10:00:00.007Z 198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap NO_REPLY; no UNENCRYPTED flag over TLS\n"; out.String() != want {

@@ -28,6 +28,18 @@ func newCaptureBuilder() *captureBuilder {
 // pcap returns the capture as a file.
 func (t *captureBuilder) pcap() []byte { return pcapOf(binary.LittleEndian, false, t.frames...) }
 
+// pcapng returns the capture as a file, with secrets of TLS before a frame.
+func (t *captureBuilder) pcapng(secrets string, before int) []byte {
+	file := (&pcapngWriter{ByteOrder: binary.LittleEndian}).section().describe(linkRawIP, 0)
+	for i, f := range t.frames {
+		if i == before {
+			file.block(blockSecrets, uint32(0x544c534b), uint32(len(secrets)), []byte(secrets))
+		}
+		file.packet(0, uint64(f.at.UnixMicro()), f.size, string(f.data))
+	}
+	return file.b
+}
+
 // A builtConn is a TCP connection in a capture. End 0 opens it.
 type builtConn struct {
 	*captureBuilder
@@ -190,6 +202,13 @@ func (p *decodePipeline) decode(f *frame) {
 	}
 	p.consume(p.events.chunk)
 	p.decoder.printer.write(p.decoder.printer.pipe.chunk)
+}
+
+// decodeAll decodes the frames of a capture.
+func (p *decodePipeline) decodeAll(t *captureBuilder) {
+	for i := range t.frames {
+		p.decode(&t.frames[i])
+	}
 }
 
 // checkEmpty requires that nothing is held when all input is read.

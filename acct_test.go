@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -209,9 +210,11 @@ func TestAccountArgs(t *testing.T) {
 	}
 }
 
-// program writes an executable file.
+// program writes an executable file. Nothing forks meanwhile: a child that still has the file cannot run it.
 func program(t *testing.T, text string) string {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	file := filepath.Join(writeFiles(t, map[string]string{"program": text}), "program")
 	must(t, os.Chmod(file, 0o700))
 	return file

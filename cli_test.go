@@ -262,6 +262,14 @@ func usageErrors() []usageError {
 
 		{"authorize alice SERVER --cmd=", `option --cmd: "" must not be empty`, ""},
 
+		// Options of clients only: with -p 7777 serve would listen on an unexpected port.
+		{"serve -p 7777", "--port is for a client, not for serve", ""},
+		{"serve -H tac1", "--host is for a client, not for serve", ""},
+		{"serve -u alice", "--username is for a client, not for serve", ""},
+		{"serve --timeout 3", "--timeout is for a client, not for serve", ""},
+		{"serve --cacert x", "--cacert is for a client, not for serve", ""},
+		{"serve --password-stdin", "--password-stdin is for a client, not for serve", ""},
+
 		// Checks and load tests.
 		{"check SERVER --warn 1s", "--warn needs --nagios", ""},
 		{"check SERVER --crit 1s", "--crit needs --nagios", ""},

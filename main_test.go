@@ -336,17 +336,6 @@ func TestNoVerdictOfAFailure(t *testing.T) {
 	}
 }
 
-// TestServeTakesNoClientOptions: serve rejects client options. With -p 7777 it would otherwise listen on an
-// unexpected port.
-func TestServeTakesNoClientOptions(t *testing.T) {
-	for _, option := range []string{"-p 7777", "-H tac1", "-u alice", "--timeout 3", "--cacert x", "--password-stdin"} {
-		got := runWith(t, nil, "", split("serve "+option)...)
-		if got.code != classUsage.exit() || !strings.Contains(got.err, "is for a client, not for serve") {
-			t.Errorf("%s: got %+v", option, got)
-		}
-	}
-}
-
 // TestBuild: the text and the JSON object of version have the same facts.
 func TestBuild(t *testing.T) {
 	t.Parallel()

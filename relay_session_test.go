@@ -991,9 +991,10 @@ func TestRelayWaitsForDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d, remote := pipeDevice(t)
-		d.relay.unread = newShare(maxBytes, "bytes of replies")
+		d.unread = newShare(maxBytes, "bytes of replies").claim(d.client.addr.Addr())
 		for len(d.out) < maxReplies {
 			d.send(nil, header{version: minorDefault, typ: typeAuthor, seqNo: 2}, &authorResponse{serverMsg: long(1000)})
+			synctest.Wait() // for the first, which is being written
 		}
 		read := make(chan struct{})
 		go func() {
@@ -1065,7 +1066,7 @@ func TestRelayReleases(t *testing.T) {
 	d.end(s)
 	equal(t, d.relay.bytes.taken, 0, "bytes at the end")
 	equal(t, d.relay.places.taken, 0, "places at the end")
-	d.relay.bytes = newShare(sessionSize, "bytes of sessions")
+	d.bytes = newShare(sessionSize, "bytes of sessions").claim(d.client.addr.Addr())
 	equal(t, d.admit(s), "too many bytes of sessions")
 	equal(t, d.relay.places.taken, 0, "places of a session that was refused")
 	for id := range uint32(maxSessions) {

@@ -322,29 +322,26 @@ func TestProxyCommandFails(t *testing.T) {
 // TestProxyCommandTimeout: the deadline holds for a command that does nothing, and even one that ignores SIGTERM ends.
 func TestProxyCommandTimeout(t *testing.T) {
 	t.Parallel()
-	for action, printed := range map[string]string{"hang": "terminated\n", "stubborn": ""} {
-		report, command := proxyCommandFor(t, action)
-		got := runBy(t, command, "authenticate alice tac1 --timeout 1")
-		const want = `tacacs_plus: no reply from tac1:49 within 1s
+	_, ca := secureServer(t)
+	const want = `tacacs_plus: no reply from tac1:49 within 1s
 tacacs_plus: hint: run the command by itself to see whether it connects; if so, check the key, or try a longer --timeout
 `
-		if got.code != classNetwork.exit() || got.err != printed+want {
-			t.Errorf("%s: exit %d, %q", action, got.code, got.err)
+	for _, tt := range []struct {
+		action, options string
+		code            exitCode
+		printed         string
+	}{
+		{"hang", "", classNetwork.exit(), "terminated\n" + want},
+		{"stubborn", "", classNetwork.exit(), want},
+		{"hang", " --tls --cacert " + ca, classTLS.exit(), "terminated\ntacacs_plus: TLS with tac1:300: timed out after 1s\n"},
+	} {
+		report, command := proxyCommandFor(t, tt.action)
+		got := runBy(t, command, "authenticate alice tac1 --timeout 1"+tt.options)
+		if got.code != tt.code || !strings.HasPrefix(got.err, tt.printed) {
+			t.Errorf("%s%s: exit %d, %q", tt.action, tt.options, got.code, got.err)
 		}
 		checkEnded(t, report, 1)
 	}
-}
-
-// TestProxyCommandTimeoutTLS: so does one that fails a handshake.
-func TestProxyCommandTimeoutTLS(t *testing.T) {
-	t.Parallel()
-	_, ca := secureServer(t)
-	report, command := proxyCommandFor(t, "hang")
-	got := runBy(t, command, "authenticate alice tac1 --timeout 1 --tls --cacert "+ca)
-	if got.code != classTLS.exit() || !strings.HasPrefix(got.err, "terminated\ntacacs_plus: TLS with tac1:300: timed out after 1s\n") {
-		t.Errorf("exit %d, %q", got.code, got.err)
-	}
-	checkEnded(t, report, 1)
 }
 
 // TestProxyCommandInterrupted: the Ctrl-C of a terminal ends the wait, and goes to this program alone.

@@ -56,7 +56,7 @@ func TestAuthenticationChallengeOfTheType(t *testing.T) {
 		next      authenType
 	}{
 		{"chap", []byte("8 bytes."), authenMSCHAP},
-		{"chap", []byte("8 bytes."), authenMSCHAPv2},
+		{"chap", bytes.Repeat([]byte("x"), maxCHAPChallenge), authenMSCHAP},
 		{"chap", []byte("these 16 bytes!!"), authenMSCHAPv2},
 		{"mschap", []byte("8 bytes."), authenCHAP},
 	} {
@@ -76,6 +76,8 @@ func TestAuthenticationChallengeOfTheType(t *testing.T) {
 		if !bytes.HasPrefix([]byte(first.data[1:]), tt.challenge) || bytes.Contains([]byte(second.data), tt.challenge) {
 			t.Errorf("%s, then %s: the given challenge is not in the first START, or also in the second", tt.typ, tt.next)
 		}
+		size := map[authenType]int{authenCHAP: 1 + 16 + 16, authenMSCHAP: 1 + 8 + 49, authenMSCHAPv2: 1 + 16 + 49}[tt.next]
+		equal(t, len(second.data), size, tt.next, "has a challenge of another size")
 	}
 }
 

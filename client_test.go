@@ -263,6 +263,23 @@ func TestClientAborts(t *testing.T) {
 	}
 }
 
+// askPerson runs a login in which ask answers the prompts of a server, and returns how long it took.
+func askPerson(ctx context.Context, timeout time.Duration, ask askFunc, serve func(*fakeServerConn)) (*job, time.Duration) {
+	conn, other := net.Pipe()
+	peer := &fakeServerConn{Conn: other, server: &fakeServer{requests: make(map[string]int)}, in: bufio.NewReader(other), key: testKey}
+	var replies sync.WaitGroup
+	replies.Go(func() { serve(peer) })
+	began := time.Now()
+	c := &client{servers: make([]server, 1), keys: []key{{source: "test", value: testKey}}, timeout: timeout}
+	a := requester{client: c, ask: ask, conn: &serverConn{client: c, keys: c.keys, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
+	j := &job{request: &authentication{action: authenLogin, fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
+	a.do(ctx, j)
+	took := time.Since(began)
+	other.Close()
+	replies.Wait()
+	return j, took
+}
+
 // TestClientPausesForAPerson: the timeout does not run while a person types an answer.
 func TestClientPausesForAPerson(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -277,32 +294,21 @@ func TestClientPausesForAPerson(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn, other := net.Pipe()
-				peer := &fakeServerConn{Conn: other, server: &fakeServer{requests: make(map[string]int)}, in: bufio.NewReader(other), key: testKey}
-				var replies sync.WaitGroup
-				replies.Go(func() {
+				person := &terminal{out: io.Discard, lines: bufio.NewReader(readerFunc(func(p []byte) (int, error) {
+					time.Sleep(time.Hour)
+					return copy(p, "123456\n"), nil
+				}))}
+				person.stops.Do(func() {}) // without the watch for Ctrl-Z, which would not end
+				j, took := askPerson(t.Context(), tt.timeout, person.ask, func(peer *fakeServerConn) {
 					for _, action := range tt.actions {
 						peer.in.Peek(1)
 						time.Sleep(time.Second)
 						peer.act(action)
 					}
 				})
-				person := &terminal{out: io.Discard, lines: bufio.NewReader(readerFunc(func(p []byte) (int, error) {
-					time.Sleep(time.Hour)
-					return copy(p, "123456\n"), nil
-				}))}
-				person.stops.Do(func() {}) // without the watch for Ctrl-Z, which would not end
-				began := time.Now()
-				c := &client{servers: make([]server, 1), keys: []key{{source: "test", value: testKey}}, timeout: tt.timeout}
-				a := requester{client: c, ask: person.ask, conn: &serverConn{client: c, keys: c.keys, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
-				j := &job{request: &authentication{action: authenLogin,
-					fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
-				a.do(t.Context(), j)
-				if elapsed := time.Since(began); elapsed != tt.want || j.res.Status != tt.status || (j.err == nil) != (tt.status != "") {
-					t.Errorf("got %v with %q, %v", elapsed, j.res.Status, j.err)
+				if took != tt.want || j.res.Status != tt.status || (j.err == nil) != (tt.status != "") {
+					t.Errorf("got %v with %q, %v", took, j.res.Status, j.err)
 				}
-				other.Close()
-				replies.Wait()
 			})
 		})
 	}
@@ -311,29 +317,18 @@ func TestClientPausesForAPerson(t *testing.T) {
 // TestClientInterruptedAtAPrompt: an interruption during the prompt does not wait for the next reply.
 func TestClientInterruptedAtAPrompt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn, other := net.Pipe()
-		peer := &fakeServerConn{Conn: other, server: &fakeServer{requests: make(map[string]int)}, in: bufio.NewReader(other), key: testKey}
-		var replies sync.WaitGroup
-		replies.Go(func() {
-			peer.act("getdata")
-			io.Copy(io.Discard, peer.in)
-		})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		ask := func(context.Context, string, bool) (string, error) {
 			cancel(errInterrupted)
 			return "123456", nil
 		}
-		began := time.Now()
-		c := &client{servers: make([]server, 1), keys: []key{{source: "test", value: testKey}}, timeout: time.Minute}
-		a := requester{client: c, ask: ask, conn: &serverConn{client: c, keys: c.keys, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
-		j := &job{request: &authentication{action: authenLogin,
-			fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
-		a.do(ctx, j)
-		if elapsed := time.Since(began); elapsed != 0 || j.class() != classInterrupted {
-			t.Errorf("got %v after %v, want an interruption at once", j.err, elapsed)
+		j, took := askPerson(ctx, time.Minute, ask, func(peer *fakeServerConn) {
+			peer.act("getdata")
+			io.Copy(io.Discard, peer.in)
+		})
+		if took != 0 || j.class() != classInterrupted {
+			t.Errorf("got %v after %v, want an interruption at once", j.err, took)
 		}
-		other.Close()
-		replies.Wait()
 	})
 }
 

@@ -117,6 +117,16 @@ func (s *scriptServer) received(t *testing.T, m message) {
 	}
 }
 
+// answered decodes the next packets, which have these answers of a user.
+func (s *scriptServer) answered(t *testing.T, answers ...string) {
+	t.Helper()
+	for _, want := range answers {
+		var m authenContinue
+		s.received(t, &m)
+		equal(t, m.userMsg, want, "the answer")
+	}
+}
+
 // acctServer reads one record on each connection and performs the next action: one of act, "late " before it
 // for a late reply, or "silent" for none. It returns the records that it received.
 func acctServer(t *testing.T, actions ...string) (addr string, records <-chan *acctRequest) {

@@ -230,17 +230,21 @@ func TestRelayRecordAppendsOnlyToRecord(t *testing.T) {
 	}
 }
 
-// TestRelayRecordOfNextRun: connections of the next run are others, also from the same port, and if those of the run before
-// were not closed since it was killed.
-func TestRelayRecordOfNextRun(t *testing.T) {
+// TestRelayRecordOfReusedPort: connections from a port that was used before are others. In the next run they are so even
+// if those of the run before were not closed, since it was killed.
+func TestRelayRecordOfReusedPort(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
+	rec := newRecorder(&out, false, false)
+	for i := range uint32(3) {
+		rec.end(recordLogin(t, rec, i))
+	}
 	for i := range uint32(20) {
-		recordLogin(t, newRecorder(&out, i > 0, false), i)
+		recordLogin(t, newRecorder(&out, true, false), 3+i)
 	}
 	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
 	got := runWith(t, nil, "", "decode", file)
-	if n := strings.Count(got.out, "alice authenticate pap PASS"); n != 20 {
+	if n := strings.Count(got.out, "alice authenticate pap PASS"); n != 23 {
 		t.Errorf("%d sessions:\n%s%s", n, got.out, got.err)
 	}
 }

@@ -651,22 +651,6 @@ func recordLogin(t *testing.T, rec *recorder, sessionID uint32) *recordedConns {
 	return conns
 }
 
-// TestRelayRecordOfReusedPort: connections from the same port are separate connections.
-func TestRelayRecordOfReusedPort(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	rec := newRecorder(&out, false, false)
-	for i := range uint32(3) {
-		all := recordLogin(t, rec, i)
-		rec.end(all)
-	}
-	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
-	got := runWith(t, nil, "", "decode", file)
-	if n := strings.Count(got.out, "alice authenticate pap PASS"); n != 3 {
-		t.Errorf("%d sessions:\n%s%s", n, got.out, got.err)
-	}
-}
-
 // ends counts the FIN segments of a record over IPv4.
 func ends(record []byte) (n int) {
 	for b := record[24:]; len(b) > 0; b = b[16+binary.LittleEndian.Uint32(b[8:]):] {

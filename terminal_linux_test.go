@@ -69,12 +69,7 @@ func TestTerminalServerPrompts(t *testing.T) {
 	s.asked(t, "data: ", true, "z\n")
 	s.ends(t, classGranted.exit(), "PASS\n", "blue\r\nz\r\n")
 	server.received(t, new(authenStart))
-	for _, want := range []string{"x", "blue", "123456", "y", "z"} {
-		var answer authenContinue
-		if server.received(t, &answer); answer.userMsg != want {
-			t.Errorf("got the answer %q, want %q", answer.userMsg, want)
-		}
-	}
+	server.answered(t, "x", "blue", "123456", "y", "z")
 }
 
 func TestTerminalPromptEnds(t *testing.T) {
@@ -114,12 +109,7 @@ func TestTerminalNewPassword(t *testing.T) {
 	s.asked(t, "new password for alice again: ", false, "new\n")
 	s.ends(t, classGranted.exit(), "PASS\n", "")
 	server.received(t, new(authenStart))
-	for _, want := range []string{"old", "new", "new"} {
-		var answer authenContinue
-		if server.received(t, &answer); answer.userMsg != want {
-			t.Errorf("got the answer %q, want %q", answer.userMsg, want)
-		}
-	}
+	server.answered(t, "old", "new", "new")
 
 	for _, tt := range []struct{ first, second, err string }{
 		{"new\n", "newer\n", "tacacs_plus: the two new passwords differ\n"},
@@ -180,18 +170,6 @@ func TestTerminalProgress(t *testing.T) {
 				t.Errorf("got %d and %q, want %q", code, got, tt.want)
 			}
 		})
-	}
-}
-
-// TestExecAfterPrompt: the command of --exec can read the terminal at which the key was typed.
-func TestExecAfterPrompt(t *testing.T) {
-	server := serveWith(t)
-	s := runAt(t, "account alice "+server.addr+" --key-file - --exec -- head -n 1")
-	s.types(t, testKey+"\n")
-	waitUntil(t, "the command runs", func() bool { return strings.Contains(server.log.String(), " start ") })
-	s.types(t, "more\n")
-	if code := <-s.done; code != classGranted.exit() || s.out.String() != "more\n" {
-		t.Errorf("exit code %d %q", code, s.out.String())
 	}
 }
 
@@ -624,11 +602,8 @@ func TestTerminalControlling(t *testing.T) {
 		t.Errorf("%v, stdout %q, stderr %q", err, stdout.String(), stderr.String())
 	}
 	p.checkEcho(t, true)
-	var answer authenContinue
 	server.received(t, new(authenStart))
-	if server.received(t, &answer); answer.userMsg != testPassword {
-		t.Errorf("got the password %q", answer.userMsg)
-	}
+	server.answered(t, testPassword)
 }
 
 // TestTerminalBackground: a process in the background of a terminal is not stopped by a prompt: it has no terminal.
@@ -735,15 +710,18 @@ func TestTerminalEarlyNewPassword(t *testing.T) {
 	}
 }
 
-// TestTerminalExecEcho: the command of --exec runs with the terminal as it was before the prompt.
+// TestTerminalExecEcho: the command of --exec reads the terminal at which the key was typed, which is as it was before.
 func TestTerminalExecEcho(t *testing.T) {
-	server := serveWith(t)
-	s := runAt(t, "account alice "+server.addr+" --exec -- head -n 1")
-	s.asked(t, "tacacs+ secret: ", false, testKey+"\n")
-	waitUntil(t, "the command runs", func() bool { return strings.Contains(server.log.String(), " start ") })
-	s.checkEcho(t, true)
-	s.types(t, "more\n")
-	if code := <-s.done; code != classGranted.exit() || s.out.String() != "more\n" {
-		t.Errorf("exit code %d %q", code, s.out.String())
+	for options, prompt := range map[string]string{"": "tacacs+ secret: ", " --key-file -": ""} {
+		server := serveWith(t)
+		s := runAt(t, "account alice "+server.addr+options+" --exec -- head -n 1")
+		s.asked(t, prompt, prompt == "", testKey+"\n")
+		waitUntil(t, "the command runs", func() bool { return strings.Contains(server.log.String(), " start ") })
+		s.checkEcho(t, true)
+		s.types(t, "more\n")
+		if code := <-s.done; code != classGranted.exit() || s.out.String() != "more\n" {
+			t.Errorf("exit code %d %q", code, s.out.String())
+		}
 	}
 }
+

@@ -311,11 +311,11 @@ func TestSecretCleanOfOtherCommands(t *testing.T) {
 func TestSecretCleanOfRequests(t *testing.T) {
 	t.Parallel()
 	challenge := &authenReply{status: authenGetData, serverMsg: "Token: "}
-	for _, tt := range []struct{ line, stdin, want string }{
+	for _, tt := range []struct{ line, stdin, second string }{
 		{"authenticate alice AT --password VALUE --answer VALUE", "", "s3cret"},
-		{"chpass alice AT --password old --new-password-stdin --answer VALUE", "VALUE", "s3cret"},
+		{"chpass alice AT --password old --new-password-stdin --answer VALUE", "VALUE", "old"},
 		{"batch AT", `{"command":"authenticate","user":"alice","password":JSON,"answers":[JSON]}`, "s3cret"},
-		{"batch AT", `{"command":"chpass","user":"alice","password":"old","new_password":JSON,"answers":[JSON]}`, "s3cret"},
+		{"batch AT", `{"command":"chpass","user":"alice","password":"old","new_password":JSON,"answers":[JSON]}`, "old"},
 	} {
 		s := newScriptServer(t, testKey, &authenReply{status: authenGetPass}, challenge, passed)
 		stdin := strings.NewReplacer("JSON", `"\ufeffs3cret\r\n"`, "VALUE", "\ufeffs3cret\r\n").Replace(tt.stdin)
@@ -325,12 +325,7 @@ func TestSecretCleanOfRequests(t *testing.T) {
 			continue
 		}
 		s.received(t, new(authenStart))
-		for range 2 {
-			var answer authenContinue
-			if s.received(t, &answer); answer.userMsg != tt.want && answer.userMsg != "old" {
-				t.Errorf("%s: sent %q", tt.line, answer.userMsg)
-			}
-		}
+		s.answered(t, "s3cret", tt.second)
 	}
 	l := listen(t)
 	got := runWith(t, secretsInEnv, `{"command":"authenticate","user":"alice","password":"p\u0000w\u0000"}`, "batch", l.Addr().String())

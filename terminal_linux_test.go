@@ -724,4 +724,3 @@ func TestTerminalExecEcho(t *testing.T) {
 		}
 	}
 }
-

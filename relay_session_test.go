@@ -731,22 +731,25 @@ func TestRelayManyAtATime(t *testing.T) {
 func TestRelayHalfClose(t *testing.T) {
 	t.Parallel()
 	for _, mode := range relayModes {
-		closed := make(chan struct{})
-		s := startFakeServer(t, func(c *fakeServerConn) {
-			c.Write(c.grantReply(c.readRequest()))
-			q := c.readRequest()
-			<-closed
-			time.Sleep(50 * time.Millisecond) // most likely the relay has seen it by then
-			c.Write(c.grantReply(q))
-			c.readRequest()
-		})
-		c := dialDevice(t, relayTo(t, s.addr, append(split(mode), "--timeout", "1h")...))
-		must(t, c.login(1, flagSingleConnect))
-		must(t, c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)))
-		c.Conn.(*net.TCPConn).CloseWrite()
-		close(closed)
-		c.receives(t, authenPass)
-		c.checkEnd(t)
+		for _, m := range []*authenStart{papStart("bob", testPassword), asciiStart("bob")} {
+			closed := make(chan struct{})
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				for q := range c.requests {
+					if q.user == "bob" {
+						<-closed
+						time.Sleep(50 * time.Millisecond) // most likely the relay has seen it by then
+					}
+					c.Write(c.reply(q, &authenReply{status: authenPass}))
+				}
+			})
+			c := dialDevice(t, relayTo(t, s.addr, append(split(mode), "--timeout", "1h")...))
+			must(t, c.login(1, flagSingleConnect))
+			must(t, c.send(header{version: versionOf(m), typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, m))
+			c.Conn.(*net.TCPConn).CloseWrite()
+			close(closed)
+			c.receives(t, authenPass)
+			c.checkEnd(t)
+		}
 	}
 }
 

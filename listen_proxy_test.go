@@ -299,7 +299,7 @@ type pipeFrom struct {
 
 func (c *pipeFrom) RemoteAddr() net.Addr { return c.addr }
 
-// TestListenProxyHeaderLimits: connections count for the client that the header names.
+// TestListenProxyHeaderLimits: connections count for the client that the header names. Before it they have a limit too.
 func TestListenProxyHeaderLimits(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--proxy-protocol", "127.0.0.1", "--max-per-address", "1")
@@ -312,6 +312,12 @@ func TestListenProxyHeaderLimits(t *testing.T) {
 	})
 	must(t, dialProxied(t, s.addr, "192.0.2.2:1024").login(2, 0))
 	must(t, kept.login(3, flagSingleConnect))
+
+	s = serveWith(t, "--proxy-protocol", "127.0.0.1", "--max-connections", "2")
+	for range 3 {
+		dialFakeClient(t, s.addr)
+	}
+	waitUntil(t, "one is refused", func() bool { return strings.Count(s.log.String(), " refused: too many connections\n") == 1 })
 }
 
 // TestListenProxyHeaderTLS: the header comes before TLS.

@@ -1069,6 +1069,13 @@ func TestRelayReleases(t *testing.T) {
 	d.end(s)
 	equal(t, d.relay.bytes.taken, 0, "bytes at the end")
 	equal(t, d.relay.places.taken, 0, "places at the end")
+	d.relay.config.Store(d.config)
+	local, remote := net.Pipe()
+	remote.Close()
+	d.relay.serve(t.Context(), t.Context(), local)
+	for _, c := range []*claim{d.places, d.bytes, d.unanswered, d.unread} {
+		equal(t, c.users, 1, "devices with a claim when one has left, of", c.share.what)
+	}
 	d.bytes = newShare(sessionSize, "bytes of sessions").claim(d.client.addr.Addr())
 	equal(t, d.admit(s), "too many bytes of sessions")
 	equal(t, d.relay.places.taken, 0, "places of a session that was refused")

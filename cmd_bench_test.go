@@ -200,12 +200,9 @@ func TestBenchLatency(t *testing.T) {
 	}
 	const stall = 200 * time.Millisecond
 	hand := startFakeServer(t, func(c *fakeServerConn) {
-		for i := 0; ; i++ {
-			q := c.readRequest()
-			if q == nil {
-				return
-			}
-			if i == 10 {
+		i := 0
+		for q := range c.requests {
+			if i++; i == 11 {
 				time.Sleep(stall) // once
 			}
 			c.Write(c.grantReply(q))
@@ -251,12 +248,9 @@ func TestBenchProtectsAccounts(t *testing.T) {
 	t.Run("denied now and then", func(t *testing.T) {
 		t.Parallel()
 		s := startFakeServer(t, func(c *fakeServerConn) {
-			for i := 1; ; i++ {
-				q := c.readRequest()
-				if q == nil {
-					return
-				}
-				if i%maxDenials == 0 {
+			i := 0
+			for q := range c.requests {
+				if i++; i%maxDenials == 0 {
 					c.Write(c.grantReply(q))
 				} else {
 					c.Write(c.reply(q, &authenReply{status: authenFail}))
@@ -293,12 +287,9 @@ func TestBenchStopsAfterFailures(t *testing.T) {
 	refused := refusedAddr(t)
 	lab := serveWith(t, "--deny", "^reload").addr
 	late := startFakeServer(t, func(c *fakeServerConn) {
-		for i := 0; ; i++ {
-			q := c.readRequest()
-			if q == nil {
-				return
-			}
-			if i < 50 || i == 100 {
+		i := 0
+		for q := range c.requests {
+			if i++; i <= 50 || i == 101 {
 				c.Write(c.grantReply(q))
 			} else {
 				c.Write(c.reply(q, &authorResponse{status: authorFail}))

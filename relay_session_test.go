@@ -973,19 +973,23 @@ func TestRelayLogFairness(t *testing.T) {
 	}
 }
 
-// TestRelayUnreadReplies: a device that does not read its replies is cut off when they are too many, and nothing stays
-// reserved for it.
+// TestRelayUnreadReplies: a device that does not read its replies is cut off when they are too many, or after the timeout of
+// a server. Nothing stays reserved for it.
 func TestRelayUnreadReplies(t *testing.T) {
 	t.Parallel()
-	d, _ := pipeDevice(t)
-	unread := d.relay.unread
-	h := header{version: minorDefault, typ: typeAuthor, seqNo: 2}
-	for range 20 {
-		d.send(nil, h, &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{strings.Repeat("x", 250)}, 40)})
-	}
-	d.running.Wait()
-	if d.client.extendDeadline() || len(d.out) > 0 || unread.taken != 0 {
-		t.Errorf("goes on: %t; %d bytes are queued, %d reserved", d.client.extendDeadline(), len(d.out), unread.taken)
+	for replies, want := range map[int]time.Duration{1: patience + time.Second, 20: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := pipeDevice(t)
+			began := time.Now()
+			for range replies {
+				d.send(nil, header{version: minorDefault, typ: typeAuthor, seqNo: 2}, &authorResponse{serverMsg: long(10000)})
+			}
+			d.running.Wait()
+			equal(t, time.Since(began), want, "it took")
+			if d.client.extendDeadline() || len(d.out) > 0 || d.relay.unread.taken != 0 {
+				t.Errorf("goes on: %t; %d bytes are queued, %d reserved", d.client.extendDeadline(), len(d.out), d.relay.unread.taken)
+			}
+		})
 	}
 }
 

@@ -80,6 +80,7 @@ func (c *fakeClient) login(session uint32, flags headerFlags) error {
 // checkEnd requires that the other side closes the connection without sending another byte.
 func (c *fakeClient) checkEnd(t testing.TB) {
 	t.Helper()
+	c.SetReadDeadline(time.Now().Add(idleTimeout / 2)) // it does not just time out
 	if b, err := io.ReadAll(c.in); len(b) > 0 || err != nil && !isClosed(err) {
 		t.Errorf("the connection is not closed: %x, %v", b, err)
 	}

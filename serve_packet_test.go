@@ -759,10 +759,9 @@ func TestServeEndsAfterBadPacket(t *testing.T) {
 	} {
 		c := dialFakeClient(t, s.addr)
 		if tt.proven {
-			if err := c.login(1, single); err != nil {
-				t.Fatalf("%s: %v", tt.name, err)
-			}
+			must(t, c.login(1, single))
 		}
+		c.SetReadDeadline(time.Now().Add(idleTimeout / 2))
 		c.Write(packed(tt.header, tt.key, papStart("alice", testPassword)))
 		if got, err := io.ReadAll(c.in); len(got) != tt.reply || err != nil && !isClosed(err) {
 			t.Errorf("%s: the server sends %x, %v, want %d bytes and the end", tt.name, got, err, tt.reply)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -572,6 +573,15 @@ func TestListenTickets(t *testing.T) {
 		c.cache = same
 		if state, err := c.login(t, "r1", ""); err != nil || state.DidResume != want {
 			t.Errorf("connection %d: %v, resumed %t, want %t", i, err, state.DidResume, want)
+		}
+	}
+	sub, file := c.ca.intermediate(t, "intermediate", 7), filepath.Join(c.dir, "chain.pem")
+	sub.issue(t, "chain", 16, nil)
+	must(t, os.WriteFile(file, append(contentOf(t, file), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sub.cert.Raw})...), 0o600))
+	c.cache = tls.NewLRUClientSessionCache(1)
+	for _, want := range []bool{false, true} {
+		if state, err := c.login(t, "chain", ""); err != nil || state.DidResume != want {
+			t.Errorf("with an intermediate certificate: %v, resumed %t, want %t", err, state.DidResume, want)
 		}
 	}
 }

@@ -82,6 +82,8 @@ func TestListenShare(t *testing.T) {
 		claim := full.claim(netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)))
 		equal(t, claim.take(1), want, "address", i, "refused with")
 	}
+	equal(t, s.with(full).inUse(), 258, "places of both are in use,")
+	equal(t, full.with(nil).inUse()+(*share)(nil).with(full).inUse(), 4, "places of one are in use twice,")
 }
 
 // fakeSocket returns a socket that accepts what it is given, of type net.Conn or error, and then ends.

@@ -1114,6 +1114,25 @@ func TestRelayPromptTime(t *testing.T) {
 	})
 }
 
+// TestRelayUpstreamCloses: an upstream that ends fails the sessions that no connection has carried.
+func TestRelayUpstreamCloses(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	u, o := newUpstream(&client{}, maxOfDevice, nil), new(jobErrors)
+	for range 2 {
+		equal(t, u.put(&job{owner: o}), true)
+	}
+	u.run(ctx)
+	equal(t, fmt.Sprint(*o), fmt.Sprint([]error{errInterrupted, errInterrupted}))
+	equal(t, u.put(new(job)), false, "a job that follows is taken:")
+}
+
+// jobErrors collects the errors of jobs that are done.
+type jobErrors []error
+
+func (e *jobErrors) jobDone(j *job) { *e = append(*e, j.err) }
+
 // pipeDevice returns a device of a relay, and the other end of its connection, which has no buffer.
 func pipeDevice(t *testing.T) (*device, net.Conn) {
 	t.Helper()

@@ -238,7 +238,7 @@ func TestExecCodes(t *testing.T) {
 		{"a folder", nil, filepath.Dir(text), 126, `tacacs_plus: exec: .*: is a directory\n`},
 		{"cannot be run", []string{"success", "success"}, broken, 126, `tacacs_plus: run .*: exec format error\n`},
 		{"no interpreter", []string{"success", "success"}, program(t, "#!/no/such/interpreter\n"), 126, `tacacs_plus: run .*: .*no such file or directory\n`},
-		{"start not confirmed", []string{"close"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ closed the connection before it answered\n`},
+		{"start not confirmed", []string{"close", "success"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ closed the connection before it answered\n`},
 		{"start answered with ERROR", []string{"record-error"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ answered ERROR\n`},
 		{"start refused", []string{"follow"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ answered FOLLOW\n`},
 		{"stop not confirmed", []string{"success", "close"}, "false", 125, `tacacs_plus: the stop record was not confirmed, the command ran: exit status 1: \S+ closed the connection before it answered\n`},

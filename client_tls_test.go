@@ -33,12 +33,10 @@ func TestTLS(t *testing.T) {
 	dir := testFiles(t)
 	// The outer part of a PKCS #12 file, as openssl pkcs12 -export writes it.
 	pkcs12 := unhex(t, "30 1a 02 01 03 30 11 06 09 2a 86 48 86 f7 0d 01 07 01 a0 04 04 02 30 00 30 02 05 00")
-	for name, b := range map[string][]byte{"client.pkcs12": pkcs12, "text.P12": []byte("not DER"), "list.der": unhex(t, "30 05 02 01 02 30 00")} {
+	for name, b := range map[string][]byte{"client.pkcs12": pkcs12, "text.P12": []byte("not DER"), "cut.pem": []byte("-----BEGIN CERTIFICATE-----\nMIIB"), "list.der": unhex(t, "30 05 02 01 02 30 00")} {
 		must(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
 	}
-	if err := os.Chmod(filepath.Join(dir, "other-ca.pem"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(filepath.Join(dir, "other-ca.pem"), 0o644))
 	const server, mutual = "--tls --cert DIR/server.pem --cert-key DIR/server.key", "--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem"
 	const login = "authenticate alice AT --tls --cacert DIR/ca.pem"
 	for _, tt := range []struct {
@@ -86,7 +84,8 @@ func TestTLS(t *testing.T) {
 		{"certificate in DER", server, login + " --cert DIR/list.der", 2, `the certificate file .*list.der is not PEM`, "openssl x509"},
 		{"certificate in PKCS 12", server, login + " --cert DIR/client.pkcs12", 2, `the certificate file .*client.pkcs12 is PKCS #12, not PEM`, "hint: convert it with openssl pkcs12 -in "},
 		{"authorities in PKCS 12", server, "authenticate alice AT --tls --cacert DIR/text.P12", 2, `the certificate file .*text.P12 is PKCS #12, not PEM`, "openssl pkcs12"},
-		{"key not PEM", server, login + " --cert DIR/client.pem --cert-key DIR/text", 2, `the private key file .*text is not PEM`, "openssl pkey -inform DER"},
+		{"key in DER", server, login + " --cert DIR/client.pem --cert-key DIR/list.der", 2, `the private key file .*list.der is not PEM`, "openssl pkey -inform DER"},
+		{"key not PEM", server, login + " --cert DIR/client.pem --cert-key DIR/text", 2, `the private key file .*text is not PEM`, ""},
 		{"authorities not PEM", server, "authenticate alice AT --tls --cacert DIR/text", 2, `the certificate file .*text is not PEM`, ""},
 		{"no such file", server, "authenticate alice AT --tls --cacert DIR/nothing", 2, `read the certificate file: .*`, ""},
 		{"key given", server, login + " -k 12345678901234567890", 2, `no key is used over TLS`, ""},

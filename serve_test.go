@@ -161,6 +161,7 @@ func TestServeShutdown(t *testing.T) {
 		return c
 	}
 	idle := []*fakeClient{dial(), dial(), dial()}
+	idle[0].Write([]byte{byte(minorOne)}) // the start of a header
 	must(t, idle[1].login(1, flagSingleConnect))
 	fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, idle[2], 0)
 	c := dial()
@@ -749,6 +750,12 @@ func TestServeDebug(t *testing.T) {
 	}{{"", false, false}, {"--debug", true, false}, {"--debug --show-secrets", true, true}} {
 		r := serveVerbose(t, map[string]string{"TACACS_PLUS_KEY": testKey}, append(split(tt.options), "--user", "alice:"+testPassword)...)
 		must(t, dialFakeClient(t, r.addr).login(7, 0))
+		for _, h := range []header{{typ: 9, seqNo: 1}, {typ: typeAuthen, seqNo: 1, flags: flagUnencrypted}, {typ: typeAcct, seqNo: 2}, {typ: typeAuthor, seqNo: 3}} {
+			c := dialFakeClient(t, r.addr)
+			h.version, h.sessionID = minorDefault, 9
+			must(t, c.send(h, papStart("alice", testPassword)))
+			io.Copy(io.Discard, c)
+		}
 		must(t, r.stop())
 		stderr := r.stderr.String()
 		refused := regexp.MustCompile(`(received from|sent to) \S+ version 0xc\.0 type (\S+) seq_no (\d) .* session_id 00000009 `)

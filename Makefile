@@ -76,7 +76,7 @@ emulate:
 
 .PHONY: cover
 cover:
-	go test -coverprofile=cover.out ./...
+	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && GOCOVERDIR=$$tmp go test -coverprofile=cover.out ./...
 	go tool cover -func=cover.out
 
 .PHONY: check

@@ -30,7 +30,10 @@ func buildBinary(t *testing.T) string {
 
 // processEnv returns the environment of a process without secrets.
 func processEnv(more ...string) []string {
-	return append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=" + os.Getenv("GORACE")}, more...)
+	for _, name := range []string{"PATH", "GORACE", "GOCOVERDIR"} {
+		more = append(more, name+"="+os.Getenv(name))
+	}
+	return more
 }
 
 // A process is a running command. Its stdin is open until the test ends.

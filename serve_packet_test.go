@@ -572,6 +572,12 @@ func TestServeAllDialogues(t *testing.T) {
 	take(second, 8, asciiStart("alice"), ask)
 	take(second, 9, asciiStart("alice"), ask)
 	take(second, 10, asciiStart("alice"), refused)
+	second.Close()
+	waitUntil(t, "no address has a claim", func() bool {
+		srv.waiting.mu.Lock()
+		defer srv.waiting.mu.Unlock()
+		return len(srv.waiting.claims) == 0
+	})
 }
 
 // TestServeDialogueMemory checks the memory of dialogues with the largest packets. It does not run in parallel, since it

@@ -71,8 +71,9 @@ func (c *requestOptions) maxRemAddr() string { return cmp.Or(c.remAddr, longestA
 
 // commonFields returns the fields, but for rem_addr, which the connection may give.
 func (c *requestOptions) commonFields() commonFields {
-	c.fields.privLvl = uint8(choose(c.level < 0, c.defaultLevel, c.level))
-	return c.fields
+	fields := c.fields
+	fields.privLvl = uint8(choose(c.level < 0, c.defaultLevel, c.level))
+	return fields
 }
 
 // The defaults of --connect-timeout and --dead-time.

@@ -13,14 +13,20 @@ start_serve() {
 }
 
 # check_serve NAME ANSWER SESSION COMMAND... checks the last line of the output and the session line of serve without
-# time and peer, which serve prints before it replies. ANSWER and SESSION are patterns.
+# time and peer, which serve may print after the reply. ANSWER and SESSION are patterns.
 check_serve() {
 	: >"$tmp/sessions"
 	run_program "${@:4}"
 	local got
-	got="${out##*$'\n'}, serve: $(sed 's/^[^ ]* [^ ]* //' "$tmp/sessions")"
-	# shellcheck disable=SC2053 # the right side is a pattern
-	if [[ $got == $2,\ serve:\ $3 ]]; then got="$2, serve: $3"; fi
+	for _ in {1..40}; do
+		got="${out##*$'\n'}, serve: $(sed 's/^[^ ]* [^ ]* //' "$tmp/sessions")"
+		# shellcheck disable=SC2053 # the right side is a pattern
+		if [[ $got == $2,\ serve:\ $3 ]]; then
+			got="$2, serve: $3"
+			break
+		fi
+		sleep 0.05
+	done
 	verdict "serve, $1" "$2, serve: $3" "$got"
 }
 

@@ -351,6 +351,7 @@ func TestRelayMetricsEndsWhileBlocked(t *testing.T) {
 			t.Errorf("ended after %v", took)
 		}
 		<-r.metrics.writing
+		synctest.Wait() // for that write
 	})
 }
 

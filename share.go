@@ -35,7 +35,7 @@ func newShare(limit int, what string) *share {
 	return &share{limit: limit, what: what, claims: make(map[netip.Addr]*claim)}
 }
 
-// claim returns the claim of a client. leave must follow.
+// claim returns the claim of a client. leave must follow, unless the whole share is dropped.
 func (s *share) claim(client netip.Addr) *claim {
 	s.mu.Lock()
 	defer s.mu.Unlock()

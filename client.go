@@ -106,6 +106,8 @@ type serverConn struct {
 	process       *proxyProcess // that the connection is by; nil for none
 	stopWatch     func()        // stops watching the context
 	answered      int           // replies that were read
+	answeredAt    time.Time     // when the last first reply of a session came
+	answeredSent  time.Time     // when its request was sent
 	proven        uint8         // bits for the types of those that could be decoded, so that the key is right, and 1 for any
 	established   bool          // the server agreed to single-connection mode (section 4.3)
 	noNewSessions bool
@@ -126,7 +128,7 @@ func (c *client) dial(ctx context.Context, j *job) (*serverConn, error) {
 	case err == nil:
 		return conn, nil
 	case ctx.Err() != nil:
-		c.dead.left(*srv, j.origin.device, began)
+		c.dead.unanswered(*srv, j.origin.device, began, nil)
 	case classOf(err) != classLocal && (time.Now().Before(deadline) || deadline.Sub(began) >= minReplyTime):
 		c.dead.connectFailed(*srv, err)
 	}

@@ -184,8 +184,15 @@ func (d *deadServers) answered(srv server, sent time.Time) {
 }
 
 // unanswered records that the first reply to a request did not come because of err: in time, or before the connection
-// ended. device is who asked, empty for this program. It does not count if a request that was sent later was answered.
+// ended. device is who asked, empty for this program; without an error it left before the reply came, which counts after
+// leftAfter. It does not count if a request that was sent later was answered.
 func (d *deadServers) unanswered(srv server, device string, sent time.Time, err error) {
+	if err == nil {
+		if time.Since(sent) < leftAfter {
+			return
+		}
+		err = failf(classNetwork, "no reply from %s before the client left", srv)
+	}
 	d.update(srv, func(s *serverMemory) error {
 		if s.dead || s.answered.After(sent) {
 			return nil
@@ -201,13 +208,6 @@ func (d *deadServers) unanswered(srv server, device string, sent time.Time, err 
 		s.silent = true
 		return err
 	})
-}
-
-// left records that the device left before the first reply to a request came. That counts as unanswered after leftAfter.
-func (d *deadServers) left(srv server, device string, sent time.Time) {
-	if time.Since(sent) >= leftAfter {
-		d.unanswered(srv, device, sent, failf(classNetwork, "no reply from %s before the client left", srv))
-	}
 }
 
 // update changes the state of a server, which dies if change returns an error.

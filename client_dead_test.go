@@ -224,6 +224,27 @@ func TestDeadServersDevices(t *testing.T) {
 	})
 }
 
+// TestDeadServersOneConnection: each session of a connection whose first reply comes shows that the server lives.
+func TestDeadServersOneConnection(t *testing.T) {
+	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
+		conn := &serverConn{client: &client{dead: d.deadServers}, server: named("A")}
+		for range 3 {
+			after(1)
+			s := session{conn: conn, unanswered: true, sentAt: time.Now()}
+			after(2)
+			s.onReply(time.Now())
+			s.sentAt = time.Now()
+			after(3)
+			s.onReply(time.Now()) // of a dialogue
+			equal(t, s.timing.firstReply, 2, "time of the first reply:")
+			d.silent("A", "", deadAfter-1)
+			d.check(t, "after a reply", "AB")
+		}
+		d.silent("A", "", 1)
+		d.check(t, "without one", "B/A")
+	})
+}
+
 // TestDeadServersLeft: a device that leaves counts as unanswered if it waited two seconds.
 func TestDeadServersLeft(t *testing.T) {
 	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
@@ -232,12 +253,12 @@ func TestDeadServersLeft(t *testing.T) {
 		sent := time.Now()
 		after(leftAfter - 1)
 		for range deadAfter {
-			d.left(named("A"), "", sent)
+			d.unanswered(named("A"), "", sent, nil)
 		}
 		d.check(t, "too early", "AB")
 		after(1)
 		for range deadAfter {
-			d.left(named("A"), "", sent)
+			d.unanswered(named("A"), "", sent, nil)
 		}
 		if d.check(t, "late enough", "B/A"); fmt.Sprint(why) != "no reply from A:49 before the client left" {
 			t.Errorf("the reason is %v", why)
@@ -360,7 +381,7 @@ func TestDeadServersOff(t *testing.T) {
 	d := newDeadServers(t.Context(), []server{named("A"), named("B")}, 0, nil)
 	d.connectFailed(named("A"), errDown)
 	d.unanswered(named("A"), "", time.Now(), errDown)
-	d.left(named("A"), "", time.Time{})
+	d.unanswered(named("A"), "", time.Time{}, nil)
 	d.answered(named("A"), time.Now())
 	d.countDevice("one", 1)
 	d.countDevice("one", -1)
@@ -549,7 +570,7 @@ func TestPoolDrainsFew(t *testing.T) {
 	for i := range maxDraining + 1 {
 		conn, other := net.Pipe()
 		others = append(others, other)
-		p.mux = newMux(&serverConn{client: p.client, keys: p.client.keys, server: p.client.servers[0], conn: conn, answered: 1, noNewSessions: true, stopWatch: func() {}}, p.wakeup.ch, nil, discardWarning)
+		p.mux = newMux(&serverConn{client: p.client, keys: p.client.keys, server: p.client.servers[0], conn: conn, answered: 1, noNewSessions: true, stopWatch: func() {}}, &p.wakeup, nil, discardWarning)
 		j := &job{request: new(authorization)}
 		p.client.begin(j, time.Now())
 		j.session.conn, j.session.deadline = p.mux.conn, time.Now().Add(patience)
@@ -634,27 +655,62 @@ func TestMuxIdle(t *testing.T) {
 		defer conn.Close()
 		w := &wakeup{ch: make(chan struct{}, 1)}
 		l := &serverConn{client: new(client), conn: conn}
-		w.conn.Store(l)
-		m := newMux(l, w.ch, func() {}, discardWarning)
+		m := newMux(l, w, func() {}, discardWarning)
 		ended, end := context.WithCancel(t.Context())
 		end()
 		began := time.Now()
-		m.idle(ended, time.Time{})
+		m.wait(ended, time.Time{})
 		w.notify()
-		m.idle(t.Context(), time.Time{})
-		if m.idle(t.Context(), began.Add(time.Minute)); time.Since(began) != time.Minute {
+		m.wait(t.Context(), time.Time{})
+		if m.wait(t.Context(), began.Add(time.Minute)); time.Since(began) != time.Minute {
 			t.Errorf("waited %v", time.Since(began))
 		}
 		go func() {
 			time.Sleep(time.Second)
 			w.notify()
 		}()
-		if m.idle(t.Context(), time.Time{}); time.Since(began) != time.Minute+time.Second || len(w.ch) != 0 || l.noNewSessions {
+		if m.wait(t.Context(), time.Time{}); time.Since(began) != time.Minute+time.Second || len(w.ch) != 0 || l.noNewSessions {
 			t.Errorf("waited %v", time.Since(began))
 		}
 		other.Close()
-		if m.idle(t.Context(), time.Time{}); !l.noNewSessions {
+		if m.wait(t.Context(), time.Time{}); !l.noNewSessions {
 			t.Error("the end of the connection is not noticed")
 		}
+	})
+}
+
+// TestDeadServersLaterReply: a reply ends a row of missing ones, also if another request of the same time was answered before.
+func TestDeadServersLaterReply(t *testing.T) {
+	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
+		conn := &serverConn{client: &client{dead: d.deadServers}, server: named("A")}
+		after(1)
+		sent := time.Now()
+		one, two := session{conn: conn, unanswered: true, sentAt: sent}, session{conn: conn, unanswered: true, sentAt: sent}
+		after(1)
+		one.onReply(time.Now())
+		after(1)
+		d.silent("A", "", deadAfter-1)
+		after(1)
+		two.onReply(time.Now()) // ends the row
+		d.silent("A", "", 1)
+		d.check(t, "after a reply, 1 more", "AB")
+	})
+}
+
+// TestDeadServersReplyRevives: such a reply shows that a dead server lives.
+func TestDeadServersReplyRevives(t *testing.T) {
+	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
+		conn := &serverConn{client: &client{dead: d.deadServers}, server: named("A")}
+		after(1)
+		sent := time.Now()
+		one, two := session{conn: conn, unanswered: true, sentAt: sent}, session{conn: conn, unanswered: true, sentAt: sent}
+		after(1)
+		one.onReply(time.Now())
+		after(1)
+		d.silent("A", "", deadAfter)
+		d.check(t, "silent", "B/A")
+		after(1)
+		two.onReply(time.Now())
+		d.check(t, "a reply came", "AB")
 	})
 }

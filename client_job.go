@@ -141,9 +141,6 @@ func (j *job) recordEnd(conn *serverConn, now time.Time) {
 		return
 	}
 	conn.idleSince = now
-	if j.err == nil && j.session.timing.firstReply == 0 { // of a mux
-		j.session.timing.firstReply = now.Sub(j.session.sentAt)
-	}
 	if j.err != nil && classOf(j.err) != classDenied {
 		j.res.reset(j.res.Server, j.res.Timing)
 	}
@@ -262,7 +259,7 @@ func (c *client) recordSilence(ctx context.Context, j *job, came outcome) {
 	switch {
 	case !s.unanswered:
 	case ctx.Err() != nil:
-		c.dead.left(*j.server(), j.origin.device, s.sentAt)
+		c.dead.unanswered(*j.server(), j.origin.device, s.sentAt, nil)
 	case came == outcomeDecided, came == outcomeFlagViolation:
 	case s.reused && (came == outcomeConnLost || came == outcomeNotSent):
 	case came == outcomeTimedOut && s.deadline.Sub(s.sentAt) < minReplyTime:

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,7 +20,8 @@ type mux struct {
 	in         *bufio.Reader
 	out        []byte
 	beforeWait func()
-	wakeup     <-chan struct{} // ends a wait
+	wakeup     *wakeup     // ends a wait; nil for none
+	state      *sync.Mutex // of its pool; nil for none
 	warnf      warnFunc
 
 	inFlight queue[job] // in the order of their start, which is that of their deadlines
@@ -30,10 +33,39 @@ type mux struct {
 	// could wait in a write and neither read.
 	unanswered int
 	writes     int       // that reached the connection
-	limit      time.Time // the read deadline that is set
+	limit      time.Time // the read deadline
+	limitSet   bool      // it is set: no wakeup has set another one
+	now        time.Time // when bytes came last, or a wait ended
 	codec      codec
 	random     *bufio.Reader // for session ids
 }
+
+// A wakeup ends the wait of a pool, which may be for bytes on a connection.
+type wakeup struct {
+	ch   chan struct{}
+	conn atomic.Pointer[serverConn] // that the pool waits for; nil for none
+}
+
+// notify ends the wait, or the next one.
+func (w *wakeup) notify() {
+	select {
+	case w.ch <- struct{}{}:
+		if conn := w.conn.Load(); conn != nil {
+			_ = conn.conn.SetReadDeadline(time.Unix(1, 0))
+		}
+	default:
+	}
+}
+
+// waitFor has notify end a wait for bytes on conn; nil for none.
+func (w *wakeup) waitFor(conn *serverConn) {
+	if w != nil && w.conn.Load() != conn { // storing costs more
+		w.conn.Store(conn)
+	}
+}
+
+// received reports whether notify was called.
+func (w *wakeup) received() bool { return w != nil && tryReceive(w.ch) }
 
 const (
 	muxBuffer     = 8 << 10  // bytes that are read at a time, until a reply is larger
@@ -44,7 +76,7 @@ const (
 	maxGrace = 500 * time.Millisecond
 )
 
-func newMux(conn *serverConn, wakeup <-chan struct{}, beforeWait func(), warnf warnFunc) *mux {
+func newMux(conn *serverConn, wakeup *wakeup, beforeWait func(), warnf warnFunc) *mux {
 	return &mux{conn: conn, in: bufio.NewReaderSize(conn.conn, muxBuffer), wakeup: wakeup, beforeWait: beforeWait, warnf: warnf,
 		byID: make(map[uint32]*job), random: bufio.NewReaderSize(rand.Reader, 1024)}
 }
@@ -78,6 +110,9 @@ func (m *mux) add(j *job) error {
 	j.writesBefore = m.writes
 	m.inFlight.push(&j.place, j)
 	m.byID[s.sent.sessionID] = j
+	if len(m.out) >= flushAt {
+		m.flush()
+	}
 	return nil
 }
 
@@ -92,24 +127,23 @@ func (m *mux) newID() uint32 {
 	}
 }
 
-// wait returns a job whose session has ended, or nil at the time until or after a wakeup. There must be a session under
-// way.
+// wait returns a job whose session has ended, or nil at the time until, after a wakeup, or when the connection ends without
+// a session.
 func (m *mux) wait(ctx context.Context, until time.Time) *job {
 	for m.dead == nil {
-		if len(m.out) >= flushAt {
-			m.flush()
-		}
 		if !wholePacket(m.in) {
 			m.beforeWait()
-			if !m.setDeadline(time.Now(), until) {
-				return m.abandon(m.inFlight.first(), os.ErrDeadlineExceeded)
+			m.now = time.Now()
+			if !m.setDeadline(until) {
+				return m.abandonFirst(os.ErrDeadlineExceeded)
 			}
+			m.wakeup.waitFor(m.conn)
 			// These may have come before the deadline was set.
-			if tryReceive(m.wakeup) {
+			if m.wakeup.received() {
 				return nil
 			}
 			if ctx.Err() != nil {
-				return m.abandon(m.inFlight.first(), errInterrupted)
+				return m.abandonFirst(errInterrupted)
 			}
 			m.flush()
 		}
@@ -117,55 +151,48 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 		if j != nil {
 			return j
 		}
-		switch now := time.Now(); {
+		m.now = time.Now()
+		switch {
 		case err == nil: // a reply that no session waits for
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			m.dead, m.conn.noNewSessions = err, true
-		case now.Before(m.limit): // a wakeup, or ctx has ended
-			m.limit = time.Time{}
-		case !until.IsZero() && !now.Before(until):
+		case m.limit.IsZero(), m.now.Before(m.limit): // a wakeup, or ctx has ended
+			m.limitSet = false
+		case !until.IsZero() && !m.now.Before(until):
 			return nil
 		case m.limit.After(m.inFlight.first().session.deadline): // the grace is over too
-			return m.abandon(m.inFlight.first(), err)
+			return m.abandonFirst(err)
 		}
 	}
+	return m.abandonFirst(m.dead)
+}
+
+// abandonFirst abandons the oldest session, if there is one.
+func (m *mux) abandonFirst(err error) *job {
 	if j := m.inFlight.first(); j != nil {
-		return m.abandon(j, m.dead)
+		return m.abandon(j, err)
 	}
 	return nil
 }
 
-// idle waits without a session until a time, or until a wakeup. It reads, so that the end of the connection ends the wait
-// too: then it takes no new session.
-func (m *mux) idle(ctx context.Context, until time.Time) {
-	m.beforeWait()
-	_ = m.conn.conn.SetReadDeadline(until)
-	m.limit = time.Time{} // a wakeup sets another one
-	// These may have come before the deadline was set.
-	if tryReceive(m.wakeup) || ctx.Err() != nil {
-		return
-	}
-	if _, err := m.read(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		m.conn.noNewSessions = true
-	}
-	tryReceive(m.wakeup)
-}
-
 // setDeadline sets how long the next read waits: until the deadline of the oldest session, or a grace from now if that is
 // over, or the time until. It returns false if the last grace is over too.
-func (m *mux) setDeadline(now, until time.Time) bool {
-	limit := m.inFlight.first().session.deadline
-	if !now.Before(limit) {
-		if now.Sub(limit) > maxGrace {
+func (m *mux) setDeadline(until time.Time) bool {
+	var limit time.Time
+	if j := m.inFlight.first(); j != nil {
+		limit = j.session.deadline
+	}
+	if !limit.IsZero() && !m.now.Before(limit) {
+		if m.now.Sub(limit) > maxGrace {
 			return false
 		}
-		limit = now.Add(grace)
+		limit = m.now.Add(grace)
 	}
-	if !until.IsZero() && until.Before(limit) {
+	if !until.IsZero() && (limit.IsZero() || until.Before(limit)) {
 		limit = until
 	}
-	if !limit.Equal(m.limit) {
-		m.limit = limit
+	if !m.limitSet || !limit.Equal(m.limit) {
+		m.limit, m.limitSet = limit, true
 		_ = m.conn.conn.SetReadDeadline(limit)
 	}
 	return true
@@ -184,10 +211,24 @@ func (m *mux) flush() {
 	m.conn.noNewSessions = m.conn.noNewSessions || err != nil
 }
 
+// peek returns the next n bytes. While it waits for them, others can hold the state.
+func (m *mux) peek(n int) ([]byte, error) {
+	waits := m.state != nil && m.in.Buffered() < n
+	if waits {
+		m.state.Unlock()
+	}
+	b, err := m.in.Peek(n)
+	if waits {
+		m.state.Lock()
+	}
+	return b, err
+}
+
 // read decodes one packet into its session, and returns the job that it ends. It consumes bytes only if the packet is
 // whole.
 func (m *mux) read() (*job, error) {
-	b, err := m.in.Peek(headerLen)
+	before := m.in.Buffered()
+	b, err := m.peek(headerLen)
 	if bad := m.conn.notTACACS(b); bad != nil {
 		return nil, bad
 	}
@@ -204,17 +245,20 @@ func (m *mux) read() (*job, error) {
 	if n := headerLen + int(h.length); n > m.in.Size() {
 		m.in = bufio.NewReaderSize(m.in, 2*(headerLen+maxBody))
 	}
-	if b, err = m.in.Peek(headerLen + int(h.length)); err != nil {
+	if b, err = m.peek(headerLen + int(h.length)); err != nil {
 		return nil, err
 	}
 	defer m.in.Discard(len(b))
+	if m.in.Buffered() != before {
+		m.now = time.Now()
+	}
 	j := m.byID[h.sessionID]
 	if j == nil {
 		m.stray = h
 		return nil, nil // no session waits for it: it must be ignored
 	}
 	m.remove(j)
-	j.session.onReply()
+	j.session.onReply(m.now)
 	j.session.timing.received += len(b)
 	if err = j.session.checkReplyHeader(&h); err == nil {
 		err = j.session.decodePacket(&h, b[headerLen:], &m.codec, j.request.reply())
@@ -240,7 +284,7 @@ func (m *mux) abandon(j *job, err error) *job {
 	known := errors.As(err, &explained)
 	switch j.err = err; {
 	case !known && m.conn.answered == 0 && m.stray.typ != 0:
-		j.session.onReply()
+		j.session.onReply(m.now)
 		j.err = j.session.checkReplyHeader(&m.stray) // with the wrong session_id
 	case !known:
 		part := choose(m.conn.answered == 0, m.in.Buffered(), 0) // of its reply

@@ -3,23 +3,24 @@ package main
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // A pool carries many jobs to the servers, a limited number at a time: as sessions on one connection if the server
-// agrees, else by workers with a connection each. The goroutine of run owns the whole state and calls the functions of
-// the pool's user; workers send back what they finish.
+// agrees, else by workers with a connection each. The goroutine of run owns the whole state, but for tryStart, and
+// calls the functions of the pool's user; workers send back what they finish.
 type pool struct {
 	client *client
 	limit  int // jobs under way
 	// nextJob returns a job that is due. If there is none yet, next is when there will be one, or zero if a notify
 	// announces it; more is false after the last one.
 	nextJob    func(now time.Time) (j *job, next time.Time, more bool)
-	beforeWait func()       // called before each wait, for instance to flush results
+	beforeWait func()       // called before each wait and at the end, for instance to flush results
 	note       func(string) // warns about the connections
 	warnf      warnFunc     // warns about single requests
 
+	state        sync.Mutex       // held by run, except while it waits for bytes of the mux
+	pinned       bool             // run waits for bytes of the mux, which must stay
 	reuse        reuse            // for all servers
 	lower        map[string]reuse // for a server by its name, if it is lower
 	mux          *mux             // the connection that is shared; nil for none
@@ -50,23 +51,6 @@ const (
 	reuseNone                     // by one session
 )
 
-// A wakeup ends the wait of a pool, which may be for bytes on a connection.
-type wakeup struct {
-	ch   chan struct{}
-	conn atomic.Pointer[serverConn] // that the pool waits for; nil for none
-}
-
-// notify ends the wait, or the next one.
-func (w *wakeup) notify() {
-	select {
-	case w.ch <- struct{}{}:
-		if conn := w.conn.Load(); conn != nil {
-			_ = conn.conn.SetReadDeadline(time.Unix(1, 0))
-		}
-	default:
-	}
-}
-
 // newPool returns a pool without a source of jobs.
 func newPool(c *client, limit int) *pool {
 	p := &pool{client: c, limit: limit, beforeWait: func() {}, note: func(string) {}, warnf: discardWarning, lower: make(map[string]reuse),
@@ -83,7 +67,9 @@ func (p *pool) reuseOf(srv server) reuse { return max(p.reuse, p.lower[srv.name]
 
 // run carries all jobs. When ctx ends, the rest end with an interruption.
 func (p *pool) run(ctx context.Context) {
+	p.state.Lock() // for good: nothing starts after run
 	defer func() {
+		p.beforeWait()
 		close(p.work)
 		p.workers.Wait()
 		p.closeShared()
@@ -129,6 +115,29 @@ func (p *pool) startJobs(ctx context.Context) (next time.Time, more bool) {
 	return time.Time{}, false
 }
 
+// tryStart starts the jobs that are due, in place of a notify and without a change of goroutines. It reports false if a
+// notify is needed: the pool does not wait for bytes of the shared connection, or that cannot take them all. nextJob must not
+// return a time.
+func (p *pool) tryStart(ctx context.Context) bool {
+	if !p.state.TryLock() {
+		return false
+	}
+	defer p.state.Unlock()
+	if p.mux == nil {
+		return false
+	}
+	p.now = time.Now()
+	p.pinned = true
+	_, more := p.startJobs(ctx)
+	p.pinned = false
+	p.mux.setDeadline(time.Time{})
+	if !more || p.wakeup.received() || ctx.Err() != nil { // the last two may have come before the deadline was set
+		p.wakeup.notify()
+	}
+	p.mux.flush()
+	return more && p.queue.first() == nil
+}
+
 // maxFirstWait is how long jobs wait for the first reply on a shared connection, before which it carries no second
 // session. Then they go apart, each on a connection of its own.
 const maxFirstWait = 400 * time.Millisecond
@@ -145,6 +154,9 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 	}
 	came := outcomeOf(j.err) // of the attempt before
 	apart := p.reuseOf(*j.server()) != reuseMultiplexed || j.turn > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive() || j.steps != nil
+	if p.pinned && (apart || p.mux.conn.server != *j.server() || p.mux.conn.noNewSessions) {
+		return false, time.Time{}
+	}
 	if !apart {
 		p.retireShared(ctx, *j.server())
 		switch {
@@ -179,7 +191,7 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 // that is to be asked: at once if it is idle, else beside a new one.
 func (p *pool) retireShared(ctx context.Context, to server) {
 	switch {
-	case p.mux == nil:
+	case p.mux == nil, p.pinned:
 	case p.mux.inFlight.first() == nil:
 		if p.mux.conn.server != to || p.mux.conn.stale(p.now) {
 			p.closeShared()
@@ -196,7 +208,7 @@ const maxDraining = 4
 func (p *pool) drainShared(ctx context.Context) {
 	m := p.mux
 	p.mux = nil
-	m.beforeWait, m.wakeup = func() {}, nil
+	m.beforeWait, m.wakeup, m.state = func() {}, nil, nil
 	p.draining++
 	p.onWorkers += len(m.byID)
 	p.workers.Go(func() {
@@ -237,7 +249,8 @@ func (p *pool) onDialed(ctx context.Context, conn *serverConn) {
 		p.finishOrRetry(ctx, j)
 		return
 	}
-	p.mux, p.sharedSince = newMux(conn, p.wakeup.ch, p.beforeWait, p.warnf), p.now
+	p.mux, p.sharedSince = newMux(conn, &p.wakeup, p.beforeWait, p.warnf), p.now
+	p.mux.state = &p.state
 	p.addToMux(j)
 }
 
@@ -273,20 +286,12 @@ func (p *pool) startWorker(ctx context.Context) {
 // wait waits until a job ends, until next, or for a notify.
 func (p *pool) wait(ctx context.Context, next time.Time) {
 	var ended *job
-	came := false // with an earlier reply
-	if p.mux != nil {
-		p.wakeup.conn.Store(p.mux.conn)
-		came = wholePacket(p.mux.in)
-	}
-	switch {
-	case p.mux != nil && p.mux.inFlight.first() != nil:
+	if p.mux != nil && (p.mux.inFlight.first() != nil || ctx.Err() == nil) {
 		ended = p.mux.wait(ctx, next)
-	case p.mux != nil && ctx.Err() == nil:
-		p.mux.idle(ctx, next)
-	default:
+		p.wakeup.waitFor(nil)
+		p.now = p.mux.now
+	} else {
 		p.sleep(ctx, next)
-	}
-	if p.wakeup.conn.Store(nil); !came {
 		p.now = time.Now()
 	}
 	if ended != nil {

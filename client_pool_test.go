@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -867,6 +865,29 @@ func TestPoolWakeup(t *testing.T) {
 	if c.sleep(ended, time.Time{}); !notified.Load() {
 		t.Error("sleep returns without a wakeup after the end of ctx")
 	}
+
+	// A connection that is not waited for is left alone.
+	conn, other := net.Pipe()
+	defer conn.Close()
+	defer other.Close()
+	c.mux = newMux(&serverConn{client: c.client, conn: conn}, &c.wakeup, func() {}, discardWarning)
+	c.wakeup.notify()
+	c.wait(t.Context(), time.Time{})
+	if c.wakeup.conn.Load() != nil {
+		t.Error("a wakeup would still set a deadline")
+	}
+}
+
+// TestPoolEndsWithFlush: the results of the last jobs are flushed too.
+func TestPoolEndsWithFlush(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	end()
+	p, o, flushed := newPool(clientFor(t, "tac1"), 1), new(jobErrors), 0
+	j := &job{owner: o}
+	p.queue.push(&j.place, j)
+	p.beforeWait = func() { flushed = len(*o) }
+	p.run(ended)
+	equal(t, flushed, 1, "results flushed")
 }
 
 // TestMuxWriteFails: a write has a deadline, and after a write error no session starts. The outcome depends
@@ -934,24 +955,74 @@ func TestPoolAssign(t *testing.T) {
 	}
 }
 
-// TestMuxFlushesWhileReading: queued bytes are written although there is more to read.
-func TestMuxFlushesWhileReading(t *testing.T) {
+// TestPoolTryStart: while a pool waits for bytes of its connection, others can start jobs on that. They do nothing that needs
+// the pool's goroutine.
+func TestPoolTryStart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change  func(p *pool)
+		started bool // the job
+		all     bool
+	}{
+		"waits":           {func(p *pool) {}, true, true},
+		"notified":        {func(p *pool) { p.wakeup.notify() }, true, true},
+		"interrupted":     {func(p *pool) {}, true, true},
+		"waits long":      {func(p *pool) { p.mux.conn.idleSince = time.Now().Add(-time.Hour) }, true, true},
+		"last":            {func(p *pool) { p.note = nil }, true, false},
+		"busy":            {func(p *pool) { p.state.Lock() }, false, false},
+		"no connection":   {func(p *pool) { p.mux = nil }, false, false},
+		"no room":         {func(p *pool) { p.mux.unanswered = maxUnanswered }, false, false},
+		"full":            {func(p *pool) { p.onWorkers = p.limit }, false, false},
+		"no new sessions": {func(p *pool) { p.mux.conn.noNewSessions = true }, false, false},
+		"another server":  {func(p *pool) { p.mux.conn.server = p.client.servers[1] }, false, false},
+		"not shared":      {func(p *pool) { p.lower["tac1:49"] = reuseSequential }, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			written := 0
+			conn := &fakeConn{write: func(p []byte) (int, error) { written += len(p); return len(p), nil }}
+			p := newPool(clientFor(t, "tac1,tac2"), 4)
+			ctx, interrupt := context.WithCancel(t.Context())
+			jobs := []*job{{request: newLogin(commonFields{user: "u", typ: authenPAP}, testPassword)}}
+			p.nextJob = func(time.Time) (j *job, _ time.Time, more bool) {
+				if len(jobs) > 0 {
+					j, jobs = jobs[0], jobs[1:]
+				} else if name == "interrupted" {
+					interrupt()
+				}
+				return j, time.Time{}, p.note != nil
+			}
+			p.mux = newMux(&serverConn{client: p.client, keys: p.client.keys, server: p.client.servers[0], conn: conn, answered: 1, established: true}, &p.wakeup, nil, discardWarning)
+			m := p.mux
+			p.wakeup.waitFor(m.conn)
+			tt.change(p)
+			began := time.Now()
+			all := p.tryStart(ctx)
+			if all != tt.all || (len(m.byID) == 1) != tt.started || (written > 0) != tt.started || conn.wakes.After(began) != (tt.started && name != "notified" && name != "interrupted" && name != "last") {
+				t.Errorf("all: %t, %d sessions, %d bytes written, deadline %v", all, len(m.byID), written, conn.wakes)
+			}
+			if name != "no connection" && p.mux != m || p.draining > 0 || p.workerCount > 0 || p.dialing != nil {
+				t.Error("the pool has changed")
+			}
+			if name != "busy" {
+				equal(t, p.state.TryLock(), true, "the state is free,")
+			}
+		})
+	}
+}
+
+// TestMuxFlushes: many queued bytes are written although more follow.
+func TestMuxFlushes(t *testing.T) {
 	for size, want := range map[int]int{flushAt - 1: 0, flushAt: flushAt} {
 		written := 0
 		conn := &fakeConn{write: func(p []byte) (int, error) { written += len(p); return len(p), nil }}
 		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{source: "test", value: testKey}}, timeout: time.Minute}
 		m := newMux(&serverConn{client: c, keys: c.keys, conn: conn, answered: 1}, nil, func() {}, discardWarning)
-		j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
-		c.begin(j, time.Now())
-		must(t, m.add(j))
-		m.out = make([]byte, size)
-		h := j.session.sent
-		h.seqNo++
-		m.in = bufio.NewReader(bytes.NewReader(packed(h, testKey, &acctReply{status: acctSuccess})))
-		m.in.Peek(headerLen) // it is in the buffer
-		if got := m.wait(t.Context(), time.Time{}); got != j || j.err != nil || written != want {
-			t.Errorf("%d bytes queued: %d written, %v", size, written, j.err)
+		for range 2 {
+			j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+			c.begin(j, time.Now())
+			must(t, m.add(j))
+			m.out = append(m.out, make([]byte, max(0, size-2*len(m.out)))...) // up to the size after the second
 		}
+		equal(t, written, want, "written,", "queued", size)
 	}
 }
 
@@ -991,14 +1062,14 @@ func TestMuxWakes(t *testing.T) {
 	}{"notified": {t.Context(), 1, nil}, "interrupted": {ended, 0, errInterrupted}} {
 		conn, other := net.Pipe()
 		c := &client{servers: []server{newServer("tac1", 49)}, timeout: patience}
-		notify := make(chan struct{}, 1)
-		m := newMux(&serverConn{client: c, keys: c.keys, conn: conn}, notify, func() {}, discardWarning)
+		w := &wakeup{ch: make(chan struct{}, 1)}
+		m := newMux(&serverConn{client: c, keys: c.keys, conn: conn}, w, func() {}, discardWarning)
 		j := &job{session: session{conn: m.conn, deadline: time.Now().Add(patience)}}
 		m.inFlight.push(&j.place, j)
 		for range tt.notified {
-			notify <- struct{}{}
+			w.ch <- struct{}{}
 		}
-		if got := m.wait(tt.ctx, time.Time{}); (got == nil) != (tt.err == nil) || j.err != tt.err || len(notify) != 0 {
+		if got := m.wait(tt.ctx, time.Time{}); (got == nil) != (tt.err == nil) || j.err != tt.err || len(w.ch) != 0 {
 			t.Errorf("%s: %v, %v", name, got, j.err)
 		}
 		conn.Close()
@@ -1055,7 +1126,8 @@ func TestMuxGrace(t *testing.T) {
 			until = now.Add(tt.until)
 		}
 		at := now.Add(tt.after)
-		if holds := m.setDeadline(at, until); holds != tt.holds || holds && m.limit.After(now) != tt.overdue || holds && m.limit.Sub(at) != tt.wait {
+		m.now = at
+		if holds := m.setDeadline(until); holds != tt.holds || holds && m.limit.After(now) != tt.overdue || holds && m.limit.Sub(at) != tt.wait {
 			t.Errorf("%v after the deadline: %t, overdue %t, waits for %v", tt.after, holds, m.limit.After(now), m.limit.Sub(at))
 		}
 	}

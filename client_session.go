@@ -14,15 +14,16 @@ import (
 // A session is one session_id with a server, and a seq_no that rises by one. RFC 8907 section 4.1. Here, and nowhere
 // else, the client numbers, obfuscates, verifies and decodes packets.
 type session struct {
-	conn     *serverConn
-	request  dialogue
-	sent     header    // of the packet sent last
-	sentAt   time.Time // when that was
-	timing   timing
-	deadline time.Time // only the time of a person at a prompt extends it
-	reused   bool      // the connection had answered others before
-	written  bool      // some bytes of the packet sent last were written
-	received header    // of the last reply that was decoded
+	conn      *serverConn
+	request   dialogue
+	sent      header    // of the packet sent last
+	sentAt    time.Time // when that was
+	repliedAt time.Time // when the last reply came
+	timing    timing
+	deadline  time.Time // only the time of a person at a prompt extends it
+	reused    bool      // the connection had answered others before
+	written   bool      // some bytes of the packet sent last were written
+	received  header    // of the last reply that was decoded
 
 	unanswered bool // it has begun, and no reply came
 }
@@ -101,10 +102,7 @@ func (s *session) receive(reply message) error {
 	if err != nil {
 		return s.ioFailure("read the reply of", len(got), err)
 	}
-	if s.timing.firstReply == 0 {
-		s.timing.firstReply = time.Since(s.sentAt)
-	}
-	s.onReply()
+	s.onReply(time.Now())
 	if err := s.checkReplyHeader(&h); err != nil {
 		return err
 	}
@@ -116,12 +114,18 @@ func (s *session) receive(reply message) error {
 	return s.decodePacket(&h, body, new(codec), reply)
 }
 
-// onReply records that the server answers.
-func (s *session) onReply() {
-	s.written = true
+// onReply records that a reply came, at a time.
+func (s *session) onReply(at time.Time) {
+	s.written, s.repliedAt = true, at
+	if s.timing.firstReply == 0 {
+		s.timing.firstReply = at.Sub(s.sentAt)
+	}
 	if s.unanswered {
 		s.unanswered = false
-		s.conn.client.dead.answered(s.conn.server, s.sentAt)
+		if !at.Equal(s.conn.answeredAt) || !s.sentAt.Equal(s.conn.answeredSent) { // else another reply of this read was
+			s.conn.answeredAt, s.conn.answeredSent = at, s.sentAt
+			s.conn.client.dead.answered(s.conn.server, s.sentAt)
+		}
 	}
 }
 

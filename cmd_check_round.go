@@ -65,11 +65,12 @@ func (r *checkReport) skipUnrouted(targets []*target) (kept []*target) {
 	own := localAddrs()
 	for _, t := range targets {
 		srv := &t.client.servers[0]
-		another := func(o *target) bool {
+		another := false
+		for _, o := range targets {
 			other := &o.client.servers[0]
-			return other.sameName(*srv) && hasFamily(own, other.addr)
+			another = another || other.sameName(*srv) && hasFamily(own, other.addr)
 		}
-		if hasFamily(own, srv.addr) || !slices.ContainsFunc(targets, another) {
+		if !another || hasFamily(own, srv.addr) {
 			kept = append(kept, t)
 			continue
 		}

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -117,14 +117,14 @@ func newDecodeReport(s *decodeSummary, clients []*clientCount, others *clientCou
 	for _, server := range s.servers {
 		servers = append(servers, server)
 	}
-	slices.SortFunc(servers, func(a, b *serverCount) int { return a.addr.Compare(b.addr) })
+	sort.SliceStable(servers, func(i, j int) bool { return servers[i].addr.Compare(servers[j].addr) < 0 })
 	for _, server := range servers {
 		r.addServer(addrName(server.addr.String(), server.addr.IsValid()), server)
 	}
 	if s.others.sessions > 0 {
 		r.addServer("all others", &s.others)
 	}
-	slices.SortFunc(clients, func(a, b *clientCount) int { return a.addr.Compare(b.addr) })
+	sort.SliceStable(clients, func(i, j int) bool { return clients[i].addr.Less(clients[j].addr) })
 	for _, c := range append(clients, others) {
 		if c.noKey+c.noReply+c.slow == 0 {
 			continue
@@ -212,8 +212,9 @@ func (r *decodeReport) writeClients(b *strings.Builder, what string, problem int
 	if len(clients) == 0 {
 		return
 	}
-	slices.SortFunc(clients, func(a, b *clientSummary) int {
-		return cmp.Or(b.problems()[problem]-a.problems()[problem], a.place-b.place)
+	sort.SliceStable(clients, func(i, j int) bool {
+		a, b := clients[i], clients[j]
+		return cmp.Or(b.problems()[problem]-a.problems()[problem], a.place-b.place) < 0
 	})
 	fmt.Fprintf(b, "\n%-47s %s\n", "client", what)
 	for _, c := range clients[:min(len(clients), maxTroubled)] {

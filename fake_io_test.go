@@ -145,11 +145,14 @@ type fakeConn struct {
 	net.Conn
 	write    func(p []byte) (int, error)
 	deadline time.Time // of writes
+	wakes    time.Time // deadline of reads
 }
 
 func (c *fakeConn) Write(p []byte) (int, error) { return c.write(p) }
 
 func (c *fakeConn) SetWriteDeadline(d time.Time) error { c.deadline = d; return nil }
+
+func (c *fakeConn) SetReadDeadline(d time.Time) error { c.wakes = d; return nil }
 
 func (c *fakeConn) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.IPv6loopback, Port: 1} }
 

@@ -329,7 +329,7 @@ func TestQueuedWriterShares(t *testing.T) {
 				time.Sleep(2 * gatherTime) // for the write
 			}
 			w.mu.Lock()
-			if n := len(w.queue); n < maxBackground/2 || n > maxBackground*sharePart/(sharePart+1) {
+			if n := len(w.queue); n < maxBackground/2 || n > maxUnshared+(maxBackground-maxUnshared)*sharePart/(sharePart+1) {
 				t.Errorf("%d bytes of one client are queued", n)
 			}
 			w.mu.Unlock()

@@ -260,10 +260,10 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 	return c
 }
 
-// newTracker returns a tracker for a session of the client.
-func (c *inboundConn) newTracker() sessionTracker {
-	return sessionTracker{sharedKey: c.key.value, sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxy, certificate: c.name,
-		key: c.key.source, protection: protectionOf(0, c.cleartext)}}
+// initTracker sets up t, which is zero, for a session of the client.
+func (c *inboundConn) initTracker(t *sessionTracker) {
+	t.peer, t.proxy, t.certificate, t.protection = c.addr, c.accepted.proxy, c.name, protectionOf(0, c.cleartext)
+	t.key, t.sharedKey = c.key.source, c.key.value
 }
 
 // note logs what is wrong with the connection.

@@ -24,9 +24,7 @@ func (c *inboundConn) checkHeader(h *header) (wrong string, then rejection) {
 func (c *inboundConn) appendHeader(dst []byte, h header) []byte {
 	h.seqNo, h.length = h.seqNo+1, 0
 	c.dumpHeader("sent to", &h)
-	head := codec{buf: dst}
-	h.layout(&head)
-	return head.buf
+	return h.append(dst)
 }
 
 // replyHeader returns the header of the reply to a packet, without the length. Unknown flags are zero (RFC 8907 section

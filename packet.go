@@ -86,7 +86,15 @@ func readHeader(r io.Reader) (h header, got []byte, err error) {
 	return h, got[:n], err
 }
 
-// parseHeader decodes the 12 bytes of a header. It is faster than header.layout.
+// append appends the 12 bytes of the header to dst. It is faster than layout.
+func (h *header) append(dst []byte) []byte {
+	b := [headerLen]byte{byte(h.version), byte(h.typ), h.seqNo, byte(h.flags)}
+	binary.BigEndian.PutUint32(b[atSession:], h.sessionID)
+	binary.BigEndian.PutUint32(b[atLength:], h.length)
+	return append(dst, b[:]...)
+}
+
+// parseHeader is the inverse of append.
 func parseHeader(b []byte) header {
 	return header{version(b[0]), packetType(b[1]), b[2], headerFlags(b[3]), binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])}
 }
@@ -111,7 +119,7 @@ var (
 // again.
 func (c *codec) appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 	start := len(dst)
-	*c = codec{fields: c.fields[:0], buf: append(dst, make([]byte, headerLen)...)}
+	*c = codec{fields: c.fields[:0], buf: h.append(dst)}
 	c.message(m)
 	if c.err != nil {
 		return dst, c.err
@@ -121,7 +129,7 @@ func (c *codec) appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 		return dst, fmt.Errorf("the body would be %d bytes, the limit is %d", n, maxBody)
 	}
 	h.length = uint32(n)
-	h.layout(&codec{buf: c.buf[:start]})
+	binary.BigEndian.PutUint32(c.buf[start+atLength:], h.length)
 	return c.buf, nil
 }
 
@@ -172,8 +180,8 @@ func (c *codec) message(m message) {
 	var text string // all variable fields in one allocation
 	if c.reading {
 		sum := 0
-		for _, f := range c.fields {
-			sum += int(f.length)
+		for i := range c.fields {
+			sum += int(c.fields[i].length)
 		}
 		if sum != len(c.buf) {
 			c.err, c.surplus = errBodyLength, max(len(c.buf)-sum, 0)
@@ -181,14 +189,15 @@ func (c *codec) message(m message) {
 		}
 		text = string(c.buf)
 	}
-	for _, f := range c.fields {
+	for i := range c.fields {
+		f := &c.fields[i]
 		if c.reading {
 			*f.value, text, c.buf = text[:f.length], text[f.length:], c.buf[f.length:]
 		} else {
 			c.buf = append(c.buf, *f.value...)
 		}
 		if c.visit != nil {
-			c.visit(f, *f.value)
+			c.visit(*f, *f.value)
 		}
 	}
 }
@@ -216,9 +225,24 @@ func (c *codec) number(v uint32, size int) uint32 {
 	return v
 }
 
+// byte is number for one byte.
+func (c *codec) byte(v uint8) uint8 {
+	switch {
+	case c.err != nil:
+	case !c.reading:
+		c.buf = append(c.buf, v)
+	case len(c.buf) == 0:
+		c.err = errBodyLength
+		return 0
+	default:
+		v, c.buf = c.buf[0], c.buf[1:]
+	}
+	return v
+}
+
 // uint8Field moves one byte of an enumeration or a set of flags.
 func uint8Field[T ~uint8](c *codec, name string, v *T) {
-	if n := c.number(uint32(*v), 1); c.reading {
+	if n := c.byte(uint8(*v)); c.reading {
 		*v = T(n) // an encoded message may be shared, and is not written to
 	}
 	if c.visit != nil && c.err == nil {

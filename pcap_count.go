@@ -3,7 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -48,8 +48,9 @@ type countList []*namedCount
 
 // sorted sorts the counts, the largest first.
 func (l countList) sorted() countList {
-	slices.SortFunc(l, func(a, b *namedCount) int {
-		return cmp.Or(b.n-a.n, cmp.Compare(a.order, b.order), strings.Compare(a.name, b.name))
+	sort.SliceStable(l, func(i, j int) bool {
+		a, b := l[i], l[j]
+		return cmp.Or(b.n-a.n, cmp.Compare(a.order, b.order), strings.Compare(a.name, b.name)) < 0
 	})
 	return l
 }

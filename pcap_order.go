@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"io"
 	"os"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -22,7 +22,7 @@ func captureOrder(names []string, payload *payloadFormat) []string {
 		}
 	}
 	ordered, dated := slices.Clone(names), slices.Clone(files)
-	slices.SortFunc(files, func(a, b *file) int { return cmp.Or(a.at.Compare(b.at), a.place-b.place) })
+	sort.SliceStable(files, func(i, j int) bool { return files[i].at.Before(files[j].at) })
 	for i, f := range files {
 		ordered[dated[i].place] = names[f.place]
 	}

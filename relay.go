@@ -19,11 +19,10 @@ type relayServer struct {
 	recorder *recorder     // nil without --record
 	metrics  *relayMetrics // nil without --metrics-file
 	devices  sync.WaitGroup
-	sessions sync.Pool // of relayedSessions that have ended
+	sessions sync.Pool // relayedSessions, to be used again
 
 	// What devices share. A device that has most is refused first.
-	places     *share // for sessions under way
-	bytes      *share // of their packets
+	bytes      *share // for sessions under way
 	unanswered *share // bytes of requests on the connection of --single-connect
 	unread     *share // bytes of replies
 }
@@ -42,13 +41,14 @@ const (
 	relayIdle       = 5 * time.Minute         // a user may be at a prompt
 	relayConnect    = 1500 * time.Millisecond // default of --connect-timeout: devices wait 3 to 5 s
 	maxPlaces       = 2048
+	sessionSize     = 16 << 10 // bytes that a session counts for with its first packet, unless that is larger
 	maxBytes        = 32 << 20
 	maxCandidates   = 64                     // keys of one device
 	relayEndTimeout = 500 * time.Millisecond // for connections that are cut off at the end
 )
 
 func newRelayServer() *relayServer {
-	return &relayServer{listener: newListener(), places: newShare(maxPlaces, "sessions"), bytes: newShare(maxBytes, "bytes of sessions"),
+	return &relayServer{listener: newListener(), bytes: newShare(maxPlaces*sessionSize, "sessions"),
 		unanswered: newShare(maxUnanswered, "bytes without a reply"), unread: newShare(maxBytes, "bytes of replies")}
 }
 
@@ -110,7 +110,7 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	r.config.Store(config)
 	r.metrics = opts.metrics
 	if n := maxDescriptors(); r.fitDescriptors(n) {
-		inv.printWarning(warnFewDescriptors, "%d open files (ulimit -n) allow only %d connections and %d sessions", n, r.listener.limits.connections, r.places.limit)
+		inv.printWarning(warnFewDescriptors, "%d open files (ulimit -n) allow only %d connections and %d sessions", n, r.listener.limits.connections, r.bytes.limit/sessionSize)
 	}
 	if r.listener.dump = config.lone.dump; r.listener.dump != nil {
 		r.listener.dump.out = opts.background(r.listener.dump.out, "packets", nil)
@@ -126,10 +126,10 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 // needs one, and one to a server; a session can need one. The rest is for PROXY headers and files.
 func (r *relayServer) fitDescriptors(n int) (lowered bool) {
 	limits := &r.listener.limits
-	connections, sessions := min(limits.connections, n/4), r.places.limit
+	connections, sessions := min(limits.connections, n/4), r.bytes.limit/sessionSize
 	sessions = min(sessions, n-n/8-2*connections)
-	lowered = connections < limits.connections || sessions < r.places.limit
-	limits.connections, r.places.limit = connections, sessions
+	lowered = connections < limits.connections || sessions*sessionSize < r.bytes.limit
+	limits.connections, r.bytes.limit = connections, sessions*sessionSize
 	return lowered
 }
 

@@ -142,21 +142,19 @@ func expiryOf(cert *x509.Certificate) string { return cert.NotAfter.UTC().Format
 
 // tryFiles finds why a file that the relay writes could not be opened.
 func (opts *relayOptions) tryFiles(ctx context.Context) error {
-	if opts.record != "" {
-		err := tryFile(ctx, opts.record, func(f *os.File) error { return new(recordFile).check(f, opts.appendRecord, false) })
-		if err = recordError(err); err != nil {
-			return err
-		}
+	err := tryFile(ctx, opts.record, func(f *os.File) error { return new(recordFile).check(f, opts.appendRecord, false) })
+	if err != nil {
+		return recordError(err)
 	}
-	if opts.metricsFile != "" {
-		return fileError("write the metrics", tryFile(ctx, opts.metricsFile, nil))
-	}
-	return nil
+	return fileError("write the metrics", tryFile(ctx, opts.metricsFile, nil))
 }
 
-// tryFile finds why a file could not be written. A regular file is opened, for check, and else replaced: a file can be made
-// in its folder. Nothing is changed.
+// tryFile finds why a file could not be written; an empty name is none. A regular file is opened, for check, and else
+// replaced: a file can be made in its folder. Nothing is changed.
 func tryFile(ctx context.Context, name string, check func(*os.File) error) error {
+	if name == "" {
+		return nil
+	}
 	return interruptible(ctx, func() error {
 		name, info, err := followLinks(name)
 		switch {

@@ -17,12 +17,13 @@ type device struct {
 	relay    *relayServer
 	config   *relayConfig // when it connected
 	client   *inboundConn
-	origin   jobOrigin // of its sessions
-	left     bool      // it has closed the connection
-	upstream *upstream // its own; nil before the first session that uses it
-	waiting  *upstream // it has sessions that it does not know of; or nil
-	codec    codec     // of the packets that are read
-	now      time.Time // when the last read ended
+	origin   jobOrigin       // of its sessions
+	left     bool            // it has closed the connection
+	upstream *upstream       // its own; nil before the first session that uses it
+	waiting  *upstream       // it has sessions that it does not know of; or nil
+	next     *relayedSession // memory for the next one; or nil
+	codec    codec           // of the packets that are read
+	now      time.Time       // when the last read ended
 
 	ended    chan struct{}   // closed when no more packets are read
 	logins   context.Context // of authentications and authorizations
@@ -30,24 +31,25 @@ type device struct {
 	running  sync.WaitGroup // sessions
 	recorded recordedConns
 
-	places, bytes, unanswered, unread *claim // of its address, on what devices share
+	bytes, unanswered, unread *claim // of its address, on what devices share
 
 	mu       sync.Mutex
+	batch    []*relayedSession          // sessions of pools that have ended
 	sessions map[uint32]*relayedSession // under way, by session_id
 
-	writing  sync.Mutex // guards what follows
-	space    sync.Cond  // in out
-	out      []byte     // packets to be written
-	spare    []byte     // memory for out, while that is written
-	busy     bool       // a goroutine writes
-	broken   bool       // the connection is cut off
-	encoder  codec
-	timedOut time.Time // when the deadline for writes was set last
+	writing sync.Mutex // guards what follows
+	space   sync.Cond  // in out
+	out     []byte     // packets to be written
+	spare   []byte     // memory for out, while that is written
+	busy    bool       // a goroutine writes
+	broken  bool       // the connection is cut off
+	encoder codec
 }
 
 const (
 	maxSessions = 1024                   // under way of one device's connection
 	maxReplies  = 64 << 10               // bytes of replies that wait to be written while packets are read
+	writeGrace  = 10 * time.Millisecond  // that a pool waits for a device to take its replies
 	leaveGrace  = 200 * time.Millisecond // for replies to a device that sends no more
 )
 
@@ -74,6 +76,7 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 	defer config.lone.dead.countDevice(d.origin.device, -1)
 	for d.handlePacket() {
 	}
+	d.wakeUpstream()
 	close(d.ended)
 	if d.left {
 		d.abandon()
@@ -85,7 +88,7 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 		cancelRecords()
 		<-d.upstream.ended
 	}
-	for _, c := range []*claim{d.places, d.bytes, d.unanswered, d.unread} {
+	for _, c := range []*claim{d.bytes, d.unanswered, d.unread} {
 		c.leave()
 	}
 	r.recorder.end(&d.recorded)
@@ -94,7 +97,7 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 func newDevice(r *relayServer, config *relayConfig, c *inboundConn) *device {
 	addr := c.addr.Addr()
 	d := &device{relay: r, config: config, client: c, ended: make(chan struct{}), sessions: make(map[uint32]*relayedSession),
-		places: r.places.claim(addr), bytes: r.bytes.claim(addr), unanswered: r.unanswered.claim(addr), unread: r.unread.claim(addr),
+		bytes: r.bytes.claim(addr), unanswered: r.unanswered.claim(addr), unread: r.unread.claim(addr),
 		origin: jobOrigin{addr.String(), proxyHeader{c.addr, addrPortOf(c.conn.LocalAddr())}}}
 	d.space.L = &d.writing
 	c.idle, c.readsOnly = relayIdle, true
@@ -150,7 +153,7 @@ func (d *device) handlePacket() bool {
 	if !d.client.cleartext {
 		obfuscate(&h, d.client.key.value, body)
 	}
-	m := newMessage(&h)
+	m := d.newMessage(&h)
 	err := d.codec.decode(body, m)
 	if d.client.dump != nil { // converting the address allocates
 		d.client.dump.packet("received from", d.client.addr, &h, body, m, d.dialogueSecrets(h.sessionID)...)
@@ -175,13 +178,27 @@ func (d *device) handlePacket() bool {
 	return true
 }
 
+// newMessage returns an empty message of the type of h: for a new session, in its memory.
+func (d *device) newMessage(h *header) message {
+	set := new(messageSet)
+	if h.seqNo == 1 {
+		if d.next == nil {
+			d.next, _ = d.relay.sessions.Get().(*relayedSession)
+		}
+		if d.next == nil {
+			d.next = new(relayedSession)
+		}
+		set = &d.next.messages
+	}
+	return set.of(h)
+}
+
 // begin starts a session, or returns why not.
 func (d *device) begin(p devicePacket) (refused string) {
-	s, reused := d.relay.sessions.Get().(*relayedSession)
-	if !reused {
-		s = new(relayedSession)
-	}
-	s.device, s.config, s.last, s.tracker, s.promptTime = d, d.relay.config.Load(), p, d.client.newTracker(), relayIdle
+	s := d.next
+	d.next = nil
+	s.device, s.config, s.last, s.promptTime = d, d.relay.config.Load(), p, relayIdle
+	d.client.initTracker(&s.tracker)
 	s.tracker.serverKeys = s.config.kept.keys
 	if refused = d.admit(s); refused != "" {
 		return refused
@@ -204,22 +221,19 @@ func (d *device) admit(s *relayedSession) (refused string) {
 	case len(d.sessions) >= maxSessions:
 		return "too many sessions"
 	}
-	if refused = d.places.take(1); refused != "" {
-		return refused
+	if refused = s.reserve(max(s.last.size(), sessionSize)); refused == "" {
+		d.sessions[s.last.header.sessionID] = s
 	}
-	if refused = s.reserve(s.last.size() + sessionSize); refused != "" {
-		d.places.release(1)
-		return refused
-	}
-	d.sessions[s.last.header.sessionID] = s
-	return ""
+	return refused
 }
 
 // wakeUpstream has the upstream carry the sessions that were put into it.
 func (d *device) wakeUpstream() {
-	if d.waiting != nil {
-		d.waiting.notify()
+	if u := d.waiting; u != nil {
 		d.waiting = nil
+		if p := u.pool.Load(); p == nil || u != d.upstream || !p.tryStart(d.records) {
+			u.notify()
+		}
 	}
 }
 
@@ -267,11 +281,47 @@ func (d *device) end(s *relayedSession) {
 	delete(d.sessions, s.tracker.id)
 	size := s.size
 	d.mu.Unlock()
-	d.places.release(1)
 	d.bytes.release(size)
 	if !d.client.single {
 		d.client.stopReading()
 	}
+}
+
+// endLater forgets a session of a pool. finishBatch does the rest: now, or before the pool waits.
+func (d *device) endLater(s *relayedSession, now bool) {
+	d.mu.Lock()
+	delete(d.sessions, s.tracker.id)
+	d.batch = append(d.batch, s)
+	d.mu.Unlock()
+	if now {
+		d.finishBatch()
+	}
+}
+
+// finishBatch writes the replies to the sessions of pools that have ended, then their lines: the device can go on meanwhile.
+func (d *device) finishBatch() {
+	d.mu.Lock()
+	batch, size := d.batch, 0
+	d.batch = nil
+	d.mu.Unlock()
+	if len(batch) == 0 {
+		return
+	}
+	for _, s := range batch {
+		size += s.size
+	}
+	d.bytes.release(size)
+	if !d.client.single {
+		d.client.stopReading()
+	}
+	d.deliverSoon()
+	for _, s := range batch {
+		s.log()
+		*s = relayedSession{messages: s.messages}
+		d.relay.sessions.Put(s)
+	}
+	_ = d.client.log.flush() // in the background
+	d.running.Add(-len(batch))
 }
 
 // chooseKey chooses the key that fits the first packet best.
@@ -303,117 +353,4 @@ func (d *device) fits(h *header, body []byte, k key) int {
 		return 1
 	}
 	return 2
-}
-
-// refuse logs what is wrong with the packet of h, and replies as RFC 8907 requires.
-func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
-	d.client.note(problem)
-	switch then {
-	case rejectWithHeader:
-		d.writing.Lock()
-		defer d.writing.Unlock()
-		d.out = d.client.appendHeader(d.out, h)
-		d.write(headerLen, false)
-	case rejectWithError:
-		d.send(nil, d.client.replyHeader(h), errorReply(h.typ, serverMsg))
-	}
-}
-
-// send sends a packet of a session, or of none, to the device. A session with a goroutine of its own calls deliver then,
-// and waits for the device. One that leaves too many replies unread is cut off.
-func (d *device) send(s *relayedSession, h header, m message) {
-	d.writing.Lock()
-	defer d.writing.Unlock()
-	before := len(d.out)
-	d.out, _ = d.encoder.appendPacket(d.out, &h, m) // it fits: it was decoded, or is an ERROR
-	packet := d.out[before+headerLen:]
-	if d.client.dump != nil {
-		var secrets []string
-		if s != nil {
-			secrets = s.tracker.hidden()
-		}
-		d.client.dump.packet("sent to", d.client.addr, &h, packet, m, secrets...)
-	}
-	if !d.client.cleartext {
-		obfuscate(&h, d.client.key.value, packet)
-	}
-	d.write(len(d.out)-before, s != nil && s.alone)
-}
-
-// write has the last n bytes of out written, unless the device reads too few of its replies. With later, deliver writes
-// them. d.writing is locked.
-func (d *device) write(n int, later bool) {
-	rest := d.out[:len(d.out)-n]
-	switch {
-	case d.broken:
-		d.out = rest
-	case d.unread.take(n) != "":
-		d.out, d.broken = rest, true
-		d.cutOff()
-	case d.busy, later:
-	default:
-		d.busy = true
-		d.running.Go(func() {
-			d.writing.Lock()
-			defer d.writing.Unlock()
-			d.flush()
-		})
-	}
-}
-
-// deliver writes what send left to it, unless another goroutine does.
-func (d *device) deliver() {
-	d.writing.Lock()
-	defer d.writing.Unlock()
-	if !d.busy {
-		d.flush()
-	}
-}
-
-// flush writes packets until there are none. d.writing is locked, but not during the writes.
-func (d *device) flush() {
-	for d.busy = true; len(d.out) > 0; d.space.Broadcast() {
-		out, broken := d.out, d.broken
-		d.out = d.spare[:0]
-		d.writing.Unlock()
-		if !broken && d.writeNow(out) != nil {
-			broken = true
-			d.cutOff()
-		}
-		d.unread.release(len(out))
-		d.writing.Lock()
-		d.broken = d.broken || broken
-		if d.spare = out; cap(out) > relayBuffer {
-			d.spare = nil
-		}
-	}
-	d.busy = false
-}
-
-// waitForSpace waits until the device has read most of its replies.
-func (d *device) waitForSpace() {
-	d.writing.Lock()
-	defer d.writing.Unlock()
-	for len(d.out) >= maxReplies && !d.broken {
-		d.space.Wait()
-	}
-}
-
-// writeNow writes packets, within the time that a server has for a reply.
-func (d *device) writeNow(packets []byte) error {
-	if now := time.Now(); now.Sub(d.timedOut) > time.Second {
-		d.timedOut = now
-		_ = d.client.conn.SetWriteDeadline(now.Add(d.config.lone.timeout + time.Second))
-	}
-	_, err := d.client.conn.Write(packets)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		d.client.note("does not read its replies")
-	}
-	return err
-}
-
-// cutOff ends a connection that cannot be written to.
-func (d *device) cutOff() {
-	d.client.stopReading()
-	_ = d.client.conn.SetWriteDeadline(time.Unix(1, 0))
 }

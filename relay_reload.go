@@ -183,6 +183,6 @@ func (c *relayConfig) inherit(before *relayConfig, life context.Context) {
 // start starts the connections that devices share.
 func (c *relayConfig) start(life context.Context) {
 	if c.shared != nil {
-		go c.shared.run(life)
+		go c.shared.run(life, func() {})
 	}
 }

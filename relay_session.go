@@ -12,6 +12,7 @@ type relayedSession struct {
 	device     *device
 	config     *relayConfig // when it began
 	job        job
+	messages   messageSet // memory of last and response; those of a CONTINUE have their own
 	tracker    sessionTracker
 	unanswered int           // bytes on the connection of --single-connect
 	last       devicePacket  // of the device
@@ -21,6 +22,8 @@ type relayedSession struct {
 
 	named    bool   // the last packet has the name of the user, and no secret
 	recorded bool   // the last packet is
+	batched  bool   // the device's own pool carries it, so its reply waits for those of others
+	due      bool   // the replies that wait are enough for a write
 	alone    bool   // it has a connection of its own, and so can have prompts
 	prompted bool   // a reply asks for a CONTINUE, but came on a shared connection
 	aborted  bool   // by the device
@@ -44,9 +47,6 @@ type devicePacket struct {
 // size returns the size of the packet in bytes.
 func (p *devicePacket) size() int { return headerLen + int(p.header.length) }
 
-// sessionSize is about what a session needs beside its packets, in bytes.
-const sessionSize = 4 << 10
-
 // reserve reserves bytes for packets of the session, or returns why there are none left.
 func (s *relayedSession) reserve(n int) (refused string) {
 	if refused = s.device.bytes.take(n); refused == "" {
@@ -61,6 +61,7 @@ func (d *device) upstreamFor(s *relayedSession) *upstream {
 	case !ofOneExchange(&s.last.header, s.last.message):
 		return nil
 	case u == nil && d.client.single:
+		s.batched = true
 		return d.ownUpstream(s.config)
 	case u == nil || d.unanswered.take(s.last.size()) != "": // it would make others wait
 		return nil
@@ -75,7 +76,7 @@ func (d *device) ownUpstream(config *relayConfig) *upstream {
 	if d.upstream == nil || d.upstream.client != config.kept {
 		d.upstream.retire()
 		d.upstream = newUpstream(config.kept, maxOfDevice, d.client.note)
-		go d.upstream.run(d.records)
+		go d.upstream.run(d.records, d.finishBatch)
 	}
 	return d.upstream
 }
@@ -85,15 +86,23 @@ func (s *relayedSession) runAlone() {
 	ctx := choose(s.repeatable(), s.device.logins, s.device.records)
 	s.alone, s.answers = true, make(chan devicePacket, 1)
 	if s.prompted { // on a shared connection
-		s.job.res, s.job.err, s.job.session = result{}, nil, session{}
+		s.job.res, s.job.err, s.job.session, s.repliedAt = result{}, nil, session{}, time.Time{}
 	}
 	(&requester{client: s.config.lone, ask: s.ask}).do(ctx, &s.job)
+	d := s.device
 	s.finish()
+	s.log()
+	_ = d.client.log.flush() // in the background
+	d.end(s)
+	d.deliver() // after the line, so that lines have the order in which the device gets its replies
 }
 
 // submit puts a session into an upstream. It reports false if that takes no more.
 func (s *relayedSession) submit(u *upstream) (ok bool) {
 	d := s.device // after put, s may have ended
+	if d.waiting != u {
+		d.wakeUpstream() // of another configuration
+	}
 	d.running.Add(1)
 	if ok = u.put(&s.job); ok {
 		d.waiting = u
@@ -117,12 +126,11 @@ func (s *relayedSession) jobDone(*job) {
 	s.releaseUnanswered()
 	if s.prompted {
 		d.running.Go(s.runAlone)
-	} else {
-		s.finish()
-		*s = relayedSession{}
-		d.relay.sessions.Put(s)
+		d.running.Done()
+		return
 	}
-	d.running.Done()
+	s.finish()
+	d.endLater(s, s.due || !s.batched)
 }
 
 // ofOneExchange reports whether a session has one request and one reply: all but an authentication whose START can be
@@ -135,7 +143,7 @@ func ofOneExchange(h *header, m message) bool {
 	return h.version == minorOne && start.action == authenLogin && start.service != authenServiceEnable && start.typ != authenASCII
 }
 
-// finish answers the device and logs the session.
+// finish answers the device.
 func (s *relayedSession) finish() {
 	d := s.device
 	s.setServer()
@@ -152,13 +160,12 @@ func (s *relayedSession) finish() {
 	default:
 		s.fail()
 	}
-	d.client.log.write(&s.tracker.sessionRecord)
-	_ = d.client.log.flush() // in the background
-	d.relay.metrics.count(&s.tracker, s.job.session.conn)
-	d.end(s)
-	if s.alone { // after the line, so that lines have the order in which the device gets its replies
-		d.deliver()
-	}
+}
+
+// log writes the line of the session, and counts it.
+func (s *relayedSession) log() {
+	s.device.client.log.write(&s.tracker.sessionRecord)
+	s.device.relay.metrics.count(&s.tracker, s.job.session.conn)
 }
 
 // fail answers for servers that did not: with FAIL after a reply that RFC 8907 section 10.5.2 counts as such, else with
@@ -189,7 +196,7 @@ func (s *relayedSession) fail() {
 			d.client.note("hint: " + f.hint)
 		}
 	}
-	d.send(s, d.client.replyHeader(s.last.header), m)
+	s.due = d.send(s, d.client.replyHeader(s.last.header), m)
 }
 
 // refusal returns the message that denies a request. Accounting has none, and an ERROR in its place.
@@ -215,7 +222,7 @@ func (s *relayedSession) forward() (over bool) {
 	h := s.replyHeader()
 	s.tracker.sent(s.job.session.sentAt)
 	over = s.tracker.packet(s.repliedAt, &h, s.response)
-	s.device.send(s, h, s.response)
+	s.due = s.device.send(s, h, s.response)
 	s.record(true)
 	return over
 }
@@ -290,13 +297,13 @@ func (s *relayedSession) firstMessage(string) (message, error) {
 }
 
 func (s *relayedSession) reply() message {
-	s.response = newMessage(&header{typ: s.tracker.packetType, seqNo: 2})
+	s.response = s.messages.of(&header{typ: s.tracker.packetType, seqNo: 2})
 	return s.response
 }
 
 // on takes a reply, which is the device's to judge.
 func (s *relayedSession) on(string) (r reaction) {
-	s.repliedAt = time.Now()
+	s.repliedAt = s.job.session.repliedAt
 	switch m := s.response.(type) {
 	case *authenReply:
 		switch {

@@ -1059,30 +1059,120 @@ func TestRelayWritesInTurn(t *testing.T) {
 	}
 }
 
+// TestRelayPoolDoesNotWait: a pool goes on when a device does not take its replies, which then follow in their order.
+func TestRelayPoolDoesNotWait(t *testing.T) {
+	t.Parallel()
+	for _, overTLS := range []bool{false, true} { // where no write can be cut short
+		synctest.Test(t, func(t *testing.T) {
+			d, remote := pipeDevice(t)
+			d.client.cleartext = overTLS
+			send := func(seqNo uint8, size int) (due bool) {
+				return d.send(&relayedSession{device: d, batched: true}, header{version: minorDefault, typ: typeAcct, seqNo: seqNo, flags: flagUnencrypted}, &acctReply{serverMsg: long(size)})
+			}
+			equal(t, send(2, 100), false, "a small reply is to be written")
+			equal(t, d.busy, false, "a reply is written before deliverSoon,")
+			go func() {
+				if _, err := remote.Read(make([]byte, 1)); err != nil {
+					t.Error(err)
+				}
+				equal(t, send(4, flushAt), true, "many bytes are to be written")
+			}()
+			began := time.Now()
+			d.deliverSoon()
+			equal(t, time.Since(began), choose(overTLS, 0, writeGrace), "the pool waited for")
+			synctest.Wait()
+			send(6, 1)
+			d.deliverSoon()
+			time.Sleep(patience)
+			equal(t, time.Since(began), patience+choose(overTLS, 0, writeGrace), "the pool waited for")
+			in := io.MultiReader(bytes.NewReader([]byte{byte(minorDefault)}), remote)
+			for _, want := range []uint8{2, 4, 6} {
+				h, _, err := readHeader(in)
+				if err == nil {
+					_, err = readBody(in, h)
+				}
+				if h.seqNo != want || err != nil {
+					t.Errorf("got seq_no %d, %v, want %d", h.seqNo, err, want)
+				}
+			}
+			d.running.Wait()
+			d.deliverSoon() // nothing
+			if d.busy || d.broken || len(d.out) > 0 || d.relay.unread.taken != 0 {
+				t.Errorf("busy: %t, broken: %t, %d bytes are queued, %d reserved", d.busy, d.broken, len(d.out), d.relay.unread.taken)
+			}
+		})
+	}
+}
+
+// TestRelayWakesUpstream: an upstream is woken once for the sessions of one read.
+func TestRelayWakesUpstream(t *testing.T) {
+	t.Parallel()
+	d, _ := pipeDevice(t)
+	p := newPool(d.config.kept, maxOfDevice)
+	d.waiting = newUpstream(d.config.kept, maxOfDevice, nil)
+	d.waiting.pool.Store(p)
+	d.wakeUpstream()
+	equal(t, p.wakeup.received(), true, "the pool is woken:")
+	d.wakeUpstream()
+	equal(t, p.wakeup.received(), false, "the pool is woken again:")
+}
+
+// TestRelayBatches: sessions of the device's own pool are batched, as those of a shared one are not.
+func TestRelayBatches(t *testing.T) {
+	t.Parallel()
+	d, _ := pipeDevice(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	d.records, d.client.single = ctx, true
+	packet := devicePacket{header: header{version: minorOne, typ: typeAuthen, seqNo: 1}, message: papStart("alice", "x")}
+	for _, shared := range []bool{false, true} {
+		s := &relayedSession{device: d, config: newRelayConfig(&client{timeout: patience}, nil, shared, nil), last: packet}
+		if u := d.upstreamFor(s); u == nil || s.batched == shared || (u == s.config.shared) != shared {
+			t.Errorf("shared: %t: batched: %t, the upstream is %v", shared, s.batched, u)
+		}
+	}
+	cancel()
+	<-d.upstream.ended
+}
+
 // TestRelayReleases: what a session reserves is free again when it has ended or was refused.
 func TestRelayReleases(t *testing.T) {
 	t.Parallel()
 	d, _ := pipeDevice(t)
 	h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, length: 100}
-	s := &relayedSession{device: d, last: devicePacket{header: h}, expected: 3, answers: make(chan devicePacket, 1), tracker: d.client.newTracker()}
+	s := &relayedSession{device: d, last: devicePacket{header: h}, expected: 3, answers: make(chan devicePacket, 1)}
+	d.client.initTracker(&s.tracker)
 	s.tracker.version = minorDefault
 	equal(t, d.admit(s), "")
 	h.seqNo = 3
 	equal(t, d.resume(devicePacket{header: h}), "")
-	equal(t, d.relay.bytes.taken, sessionSize+2*(headerLen+100))
+	equal(t, d.relay.bytes.taken, sessionSize+headerLen+100)
 	d.end(s)
 	equal(t, d.relay.bytes.taken, 0, "bytes at the end")
-	equal(t, d.relay.places.taken, 0, "places at the end")
+	for range 3 {
+		s := &relayedSession{device: d, last: devicePacket{header: h}}
+		s.last.header.sessionID = uint32(len(d.sessions)) + 1
+		s.tracker.id = s.last.header.sessionID
+		equal(t, d.admit(s), "")
+		d.running.Add(1)
+		d.endLater(s, false)
+	}
+	equal(t, d.relay.bytes.taken, 3*sessionSize, "bytes of a batch")
+	d.finishBatch()
+	d.running.Wait()
+	equal(t, d.relay.bytes.taken+len(d.sessions), 0, "bytes and sessions after a batch")
 	d.relay.config.Store(d.config)
 	local, remote := net.Pipe()
 	remote.Close()
 	d.relay.serve(t.Context(), t.Context(), local)
-	for _, c := range []*claim{d.places, d.bytes, d.unanswered, d.unread} {
+	for _, c := range []*claim{d.bytes, d.unanswered, d.unread} {
 		equal(t, c.users, 1, "devices with a claim when one has left, of", c.share.what)
 	}
-	d.bytes = newShare(sessionSize, "bytes of sessions").claim(d.client.addr.Addr())
-	equal(t, d.admit(s), "too many bytes of sessions")
-	equal(t, d.relay.places.taken, 0, "places of a session that was refused")
+	for size, want := range map[int]string{sessionSize: "", sessionSize + 1: "too many sessions"} {
+		d.bytes = newShare(sessionSize, "sessions").claim(d.client.addr.Addr())
+		s.last.header.length = uint32(size - headerLen)
+		equal(t, d.admit(s), want)
+		delete(d.sessions, h.sessionID)
+	}
 	for id := range uint32(maxSessions) {
 		d.sessions[id+1] = s
 	}
@@ -1097,7 +1187,8 @@ func TestRelayPromptTime(t *testing.T) {
 		go io.Copy(io.Discard, remote)
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1}
 		s := &relayedSession{device: d, alone: true, promptTime: relayIdle, last: devicePacket{header: h, message: asciiStart("alice")},
-			response: &authenReply{status: authenGetPass}, answers: make(chan devicePacket, 1), tracker: d.client.newTracker()}
+			response: &authenReply{status: authenGetPass}, answers: make(chan devicePacket, 1)}
+		d.client.initTracker(&s.tracker)
 		s.tracker.packet(time.Now(), &h, s.last.message)
 		d.sessions[0] = s
 		time.AfterFunc(relayIdle-time.Minute, func() {
@@ -1123,7 +1214,9 @@ func TestRelayUpstreamCloses(t *testing.T) {
 	for range 2 {
 		equal(t, u.put(&job{owner: o}), true)
 	}
-	u.run(ctx)
+	flushed := 0
+	u.run(ctx, func() { flushed = len(*o) })
+	equal(t, flushed, 2, "sessions flushed")
 	equal(t, fmt.Sprint(*o), fmt.Sprint([]error{errInterrupted, errInterrupted}))
 	equal(t, u.put(new(job)), false, "a job that follows is taken:")
 }
@@ -1144,4 +1237,143 @@ func pipeDevice(t *testing.T) (*device, net.Conn) {
 	keys := clientKeys{{}: {{source: "test", value: testKey}}}
 	config := newRelayConfig(&client{timeout: patience}, keys, false, nil)
 	return newDevice(r, config, r.listener.newInboundConn(t.Context(), local, keys, false, relayBuffer)), remote
+}
+
+// TestRelayContinuesTogether: two CONTINUEs that come together do not mix.
+func TestRelayContinuesTogether(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--user", "bob:another password")
+	c := dialDevice(t, relayTo(t, s.addr))
+	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	for id := uint32(1); id < 40; id += 2 {
+		var together []byte
+		for i, user := range []string{"alice", "bob"} {
+			fakeExchange{id + uint32(i), asciiStart(user), askPass, 0}.run(t, c, flagSingleConnect)
+			h := header{version: minorDefault, typ: typeAuthen, seqNo: 3, flags: flagSingleConnect, sessionID: id + uint32(i)}
+			together = append(together, packed(h, deviceKey, answerWith([]string{testPassword, "another password"}[i]))...)
+		}
+		_, err := c.Write(together)
+		must(t, err)
+		c.receives(t, authenPass)
+		c.receives(t, authenPass)
+	}
+}
+
+// TestRelayEndsAfterReplies: a request that comes together with a packet that ends the connection is still answered.
+func TestRelayEndsAfterReplies(t *testing.T) {
+	t.Parallel()
+	for _, mode := range relayModes {
+		s := serveWith(t)
+		c := dialDevice(t, relayTo(t, s.addr, split(mode)...))
+		must(t, c.login(1, flagSingleConnect))
+		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}
+		request := packed(h, deviceKey, papStart("alice", testPassword))
+		h.flags |= flagUnencrypted
+		_, err := c.Write(append(request, packed(h, deviceKey, papStart("alice", testPassword))...))
+		must(t, err)
+		for range 2 { // the reply, and the ERROR for the second, in any order
+			var reply authenReply
+			if _, err := c.receive(&reply); err != nil || reply.status != authenPass && reply.status != authenError {
+				t.Errorf("%s: got %+v, %v", mode, reply, err)
+			}
+		}
+		c.checkEnd(t)
+	}
+}
+
+// TestRelayPromptThenNoServer: after a prompt on a shared connection the session is put again; if no server can be reached then, the device gets
+// an ERROR, not the prompt.
+func TestRelayPromptThenNoServer(t *testing.T) {
+	for _, mode := range relayModes {
+		l := listen(t)
+		s := startFakeServerOn(t, l, func(c *fakeServerConn) {
+			for q := range c.requests {
+				if q.user == "bob" {
+					l.Close()
+					c.Write(c.reply(q, &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "P: "}))
+					continue
+				}
+				c.Write(c.grantReply(q))
+			}
+		})
+		r := relayTo(t, s.addr, split(mode)...)
+		c := dialDevice(t, r)
+		must(t, c.login(1, flagSingleConnect))
+		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}
+		must(t, c.send(h, papStart("bob", testPassword)))
+		c.receives(t, authenError)
+		t.Logf("%s:\n%s", mode, r.relayed(t))
+	}
+}
+
+// TestRelayOwnThenShared: a reload between two sessions of one read, after which devices share a connection, does not forget the first.
+func TestRelayOwnThenShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer cancel()
+		d, _ := pipeDevice(t)
+		d.records, d.logins = ctx, ctx
+		d.client.single = true
+		c := clientFor(t, "127.0.0.1:1")
+		own := newRelayConfig(c, nil, false, func(string) {})
+		shared := newRelayConfig(c, nil, true, func(string) {})
+		d.relay.config.Store(own)
+		u := d.ownUpstream(own)
+		synctest.Wait() // its pool sleeps
+		begin := func(id uint32) {
+			h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: id}
+			d.newMessage(&h)
+			equal(t, d.begin(devicePacket{header: h, message: papStart("alice", "x"), at: time.Now()}), "")
+		}
+		begin(1)
+		d.relay.config.Store(shared) // by a reload
+		begin(2)
+		d.wakeUpstream()
+		synctest.Wait()
+		time.Sleep(time.Hour)
+		if u.jobs.first() != nil {
+			t.Error("after an hour nothing has begun the first session")
+		}
+	})
+}
+
+// TestRelayPoolReplaced: a pool that is replaced ends, although a device has asked it for the next session.
+func TestRelayPoolReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer cancel()
+		d, _ := pipeDevice(t)
+		d.records = ctx
+		u := newUpstream(clientFor(t, "127.0.0.1:1,127.0.0.1:2"), maxOfDevice, d.client.note)
+		d.upstream = u
+		go u.run(ctx, d.finishBatch)
+		synctest.Wait()
+		p := u.pool.Load()
+		conn, other := net.Pipe()
+		p.mux = newMux(&serverConn{client: p.client, keys: p.client.keys, server: p.client.servers[1], conn: conn, answered: 1, established: true, stopWatch: func() {}}, &p.wakeup, p.beforeWait, discardWarning)
+		p.mux.state = &p.state
+		p.lower[p.client.servers[0].name] = reuseSequential
+		p.wakeup.notify()
+		time.Sleep(poolAge + time.Second)
+		ended := make(chan struct{})
+		go func() { io.Copy(io.Discard, other); close(ended) }()
+		synctest.Wait()
+		// wakeUpstream, whose goroutine is descheduled between its two calls
+		equal(t, u.pool.Load().tryStart(d.records), false)
+		synctest.Wait()
+		u.notify()
+		synctest.Wait()
+		if u.pool.Load() == p {
+			t.Error("not replaced")
+		}
+		time.Sleep(10 * time.Hour)
+		select {
+		case <-ended:
+		default:
+			t.Error("the pool that was replaced still keeps its connection after 10 hours")
+			other.Close()
+		}
+	})
 }

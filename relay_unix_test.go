@@ -638,3 +638,11 @@ func TestRelayNotifyClock(t *testing.T) {
 		t.Error("the time goes back")
 	}
 }
+
+// TestRelayCheckNoFiles: without --record and --metrics-file no file is tried, not even one in the working directory.
+func TestRelayCheckNoFiles(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	must(t, os.Remove(dir))
+	must(t, new(relayOptions).tryFiles(t.Context()))
+}

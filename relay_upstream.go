@@ -16,9 +16,10 @@ type upstream struct {
 	pool   atomic.Pointer[pool]
 	ended  chan struct{}
 
-	mu   sync.Mutex
-	jobs queue[job] // that no pool has begun
-	over bool       // it takes no more jobs
+	mu    sync.Mutex
+	jobs  queue[job] // that no pool has begun
+	taken queue[job] // those that the pool will begin next; only it uses them
+	over  bool       // it takes no more jobs
 }
 
 const (
@@ -64,32 +65,37 @@ func (u *upstream) notify() {
 
 // take returns the next job, or nil. over reports that no other will come.
 func (u *upstream) take() (j *job, over bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if j = u.jobs.first(); j != nil {
-		u.jobs.remove(&j.place)
+	if u.taken.first() == nil {
+		u.mu.Lock()
+		u.taken, u.jobs = u.jobs, queue[job]{}
+		over = u.over
+		u.mu.Unlock()
 	}
-	return j, j == nil && u.over
+	if j = u.taken.first(); j != nil {
+		u.taken.remove(&j.place)
+	}
+	return j, j == nil && over
 }
 
 // close fails the jobs that are left, and those that follow.
-func (u *upstream) close() {
+func (u *upstream) close(beforeWait func()) {
 	u.endJobs()
 	for j, over := u.take(); !over; j, over = u.take() {
 		j.err = errInterrupted
 		j.owner.jobDone(j)
 	}
+	beforeWait()
 	close(u.ended)
 }
 
-// run carries sessions until ctx ends.
-func (u *upstream) run(ctx context.Context) {
-	defer u.close()
+// run carries sessions until ctx ends. It calls beforeWait as a pool does.
+func (u *upstream) run(ctx context.Context, beforeWait func()) {
+	defer u.close(beforeWait)
 	var pools sync.WaitGroup
 	defer pools.Wait()
 	for last := false; ctx.Err() == nil && !last; {
 		p, retired := newPool(u.client, u.limit), make(chan struct{})
-		p.note = u.note
+		p.note, p.beforeWait = u.note, beforeWait
 		began, old := time.Now(), false
 		p.nextJob = func(now time.Time) (*job, time.Time, bool) {
 			if !old && (p.reuse != reuseMultiplexed || len(p.lower) > 0) && now.Sub(began) > poolAge {

@@ -239,7 +239,8 @@ func (c *labConn) startAuthen(h *header, replaced *labDialogue, m *authenStart) 
 	if c.ended = nil; d == nil {
 		d = new(labDialogue)
 	}
-	*d = labDialogue{version: h.version, typ: m.typ, tracker: c.client.newTracker()}
+	*d = labDialogue{version: h.version, typ: m.typ}
+	c.client.initTracker(&d.tracker)
 	d.tracker.packet(now, h, m)
 	var r *authenReply
 	d.session, r = c.server.lab.start(m, h.version)
@@ -333,7 +334,8 @@ func (c *labConn) end(id uint32, d *labDialogue) {
 
 // exchange returns the record of a session with one request and one reply.
 func (c *labConn) exchange(h *header, request, reply message) *sessionRecord {
-	tracker, head, now := c.client.newTracker(), c.client.replyHeader(*h), time.Now()
+	tracker, head, now := new(sessionTracker), c.client.replyHeader(*h), time.Now()
+	c.client.initTracker(tracker)
 	tracker.singleConnect = c.client.single
 	tracker.packet(now, h, request)
 	tracker.packet(now, &head, reply)

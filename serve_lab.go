@@ -114,23 +114,26 @@ func wrongData(m *authenStart) string {
 
 // askPassword asks for the password, up to maxTries times, and for a new one to change it or if it has expired.
 func (l *lab) askPassword(s *authSession, before string) *authenReply {
-	s.next = func(answer string) *authenReply {
-		password, known := l.password(s)
-		if !same(answer, password) || !known {
-			if s.tries++; s.tries == maxTries {
-				return failReply("Login incorrect")
-			}
-			return l.askPassword(s, "Password incorrect. ")
-		}
-		if s.chpass || l.isExpired(s) {
-			return l.askNewPassword(s)
-		}
-		return &authenReply{status: authenPass}
-	}
+	s.next = func(answer string) *authenReply { return l.onPassword(s, answer) }
 	if s.chpass {
 		return &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: before + "Old password: "}
 	}
 	return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: before + "Password: "}
+}
+
+// onPassword decides on a password.
+func (l *lab) onPassword(s *authSession, answer string) *authenReply {
+	password, known := l.password(s)
+	if !same(answer, password) || !known {
+		if s.tries++; s.tries == maxTries {
+			return failReply("Login incorrect")
+		}
+		return l.askPassword(s, "Password incorrect. ")
+	}
+	if s.chpass || l.isExpired(s) {
+		return l.askNewPassword(s)
+	}
+	return &authenReply{status: authenPass}
 }
 
 // askNewPassword asks for the new password twice, and changes it if both are the same.

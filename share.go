@@ -66,21 +66,22 @@ func (c *claim) leave() {
 func (c *claim) take(n int) (refused string) {
 	s := c.share
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch free := s.limit - s.taken - n; {
 	case free < 0:
-		return "too many " + s.what
+		refused = "too many " + s.what
 	case c.taken > 0 && (c.taken+n > sharePart*free || free < s.limit/shareReserve):
-		return "too many " + s.what + " from this address"
+		refused = "too many " + s.what + " from this address"
+	default:
+		c.add(n)
 	}
-	c.add(n)
-	return ""
+	s.mu.Unlock()
+	return refused
 }
 
 func (c *claim) release(n int) {
 	c.share.mu.Lock()
-	defer c.share.mu.Unlock()
 	c.add(-n)
+	c.share.mu.Unlock()
 }
 
 // add adds to the places that are taken. share.mu is locked.

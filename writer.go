@@ -40,8 +40,9 @@ type queuedWriter struct {
 }
 
 const (
-	maxQueued     = 64 << 10 // bytes after which queued text is written without a flush
-	maxBackground = 1 << 20  // bytes that wait for a write in the background
+	maxQueued     = 64 << 10          // bytes after which queued text is written without a flush
+	maxBackground = 1 << 20           // bytes that wait for a write in the background
+	maxUnshared   = maxBackground / 4 // of them without shares
 	gatherTime    = 5 * time.Millisecond
 	blockedLimit  = time.Second
 	noticeTimeout = 200 * time.Millisecond // for the last messages, to an output that may be blocked
@@ -92,7 +93,7 @@ func (w *queuedWriter) Write(p []byte) (int, error) {
 		return w.writeNow(p, "")
 	}
 	err := w.add(p)
-	w.start()
+	_ = w.start()
 	if err != nil {
 		return 0, err
 	}
@@ -129,11 +130,11 @@ func (w *queuedWriter) addOf(client netip.Addr, p []byte) error {
 
 // reserve reserves n bytes of the queue for a client, or reports that it has none left. w.mu is locked.
 func (w *queuedWriter) reserve(client netip.Addr, n int) bool {
-	if !w.background || !client.IsValid() {
+	if !w.background || !client.IsValid() || len(w.queue) < maxUnshared {
 		return true
 	}
 	if w.shares == nil {
-		w.shares = newShare(maxBackground, "bytes of lines")
+		w.shares = newShare(maxBackground-maxUnshared, "bytes of lines")
 	}
 	return w.shares.claim(client).take(n) == "" // dropped with the share
 }
@@ -232,8 +233,7 @@ func (w *queuedWriter) send(p []byte, cut string) (int, error) {
 // flush writes what is queued, or has it written in the background. The error is that of the last write.
 func (w *queuedWriter) flush() error {
 	if w.isBackground() {
-		w.start()
-		return w.lastErr()
+		return w.start()
 	}
 	_, err := w.writeNow(nil, "")
 	return err
@@ -277,14 +277,15 @@ func (w *queuedWriter) lastErr() error {
 	return w.err
 }
 
-// start has what is queued written in the background.
-func (w *queuedWriter) start() {
+// start has what is queued written in the background. The error is that of the last write.
+func (w *queuedWriter) start() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.looping && len(w.queue) > 0 {
 		w.looping = true
 		go w.writeLoop()
 	}
+	return w.err
 }
 
 // writeLoop writes until nothing is queued or a write fails.

@@ -153,11 +153,12 @@ func TestRelayReloadWhileServing(t *testing.T) {
 		for i := range 12 {
 			r.profile(t, mode, "host "+[]string{b.addr, a.addr}[i%2], reloadKeys)
 			r.reload(t)
+			waitUntil(t, "server b has a login", func() bool { return b.asked("alice") > 0 })
 		}
 		close(over)
 		devices.Wait()
-		if got := r.relayed(t); strings.Count(got, "PASS") != strings.Count(got, "\n") || b.asked("alice") == 0 {
-			t.Errorf("%q: server b got %d logins; the log is\n%.1000s", mode, b.asked("alice"), got)
+		if got := r.relayed(t); strings.Count(got, "PASS") != strings.Count(got, "\n") {
+			t.Errorf("%q: the log is\n%.1000s", mode, got)
 		}
 	}
 }

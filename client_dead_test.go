@@ -679,38 +679,25 @@ func TestMuxIdle(t *testing.T) {
 	})
 }
 
-// TestDeadServersLaterReply: a reply ends a row of missing ones, also if another request of the same time was answered before.
+// TestDeadServersLaterReply: a reply ends a row of missing ones, and shows that a dead server lives, also if another request
+// of the same time was answered before.
 func TestDeadServersLaterReply(t *testing.T) {
-	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
-		conn := &serverConn{client: &client{dead: d.deadServers}, server: named("A")}
-		after(1)
-		sent := time.Now()
-		one, two := session{conn: conn, unanswered: true, sentAt: sent}, session{conn: conn, unanswered: true, sentAt: sent}
-		after(1)
-		one.onReply(time.Now())
-		after(1)
-		d.silent("A", "", deadAfter-1)
-		after(1)
-		two.onReply(time.Now()) // ends the row
-		d.silent("A", "", 1)
-		d.check(t, "after a reply, 1 more", "AB")
-	})
-}
-
-// TestDeadServersReplyRevives: such a reply shows that a dead server lives.
-func TestDeadServersReplyRevives(t *testing.T) {
-	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
-		conn := &serverConn{client: &client{dead: d.deadServers}, server: named("A")}
-		after(1)
-		sent := time.Now()
-		one, two := session{conn: conn, unanswered: true, sentAt: sent}, session{conn: conn, unanswered: true, sentAt: sent}
-		after(1)
-		one.onReply(time.Now())
-		after(1)
-		d.silent("A", "", deadAfter)
-		d.check(t, "silent", "B/A")
-		after(1)
-		two.onReply(time.Now())
-		d.check(t, "a reply came", "AB")
-	})
+	for missing, before := range map[int]string{deadAfter - 1: "AB", deadAfter: "B/A"} {
+		withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
+			conn := &serverConn{client: &client{dead: d.deadServers}, server: named("A")}
+			after(1)
+			sent := time.Now()
+			one, two := session{conn: conn, unanswered: true, sentAt: sent}, session{conn: conn, unanswered: true, sentAt: sent}
+			after(1)
+			one.onReply(time.Now())
+			after(1)
+			d.silent("A", "", missing)
+			d.check(t, "before the reply", before)
+			after(1)
+			two.onReply(time.Now())
+			d.check(t, "after the reply", "AB")
+			d.silent("A", "", 1)
+			d.check(t, "after the reply, 1 more", "AB")
+		})
+	}
 }

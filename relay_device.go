@@ -275,12 +275,18 @@ func (d *device) dialogueSecrets(id uint32) []string {
 	return nil
 }
 
-// end forgets a session. Without single-connection mode the connection ends with it (RFC 8907 section 4.3).
+// end forgets a session.
 func (d *device) end(s *relayedSession) {
 	d.mu.Lock()
 	delete(d.sessions, s.tracker.id)
 	size := s.size
 	d.mu.Unlock()
+	d.release(size)
+}
+
+// release releases the bytes of sessions that have ended. Without single-connection mode the connection ends with them (RFC
+// 8907 section 4.3).
+func (d *device) release(size int) {
 	d.bytes.release(size)
 	if !d.client.single {
 		d.client.stopReading()
@@ -310,10 +316,7 @@ func (d *device) finishBatch() {
 	for _, s := range batch {
 		size += s.size
 	}
-	d.bytes.release(size)
-	if !d.client.single {
-		d.client.stopReading()
-	}
+	d.release(size)
 	d.deliverSoon()
 	for _, s := range batch {
 		s.log()

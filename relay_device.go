@@ -304,25 +304,24 @@ func (d *device) endLater(s *relayedSession, now bool) {
 	}
 }
 
-// finishBatch writes the replies to the sessions of pools that have ended, then their lines: the device can go on meanwhile.
+// finishBatch writes the lines of the sessions of pools that have ended, then the replies, so that lines have the order in
+// which devices get their replies.
 func (d *device) finishBatch() {
 	d.mu.Lock()
-	batch, size := d.batch, 0
+	batch, size, batched := d.batch, 0, true
 	d.batch = nil
 	d.mu.Unlock()
 	if len(batch) == 0 {
 		return
 	}
 	for _, s := range batch {
-		size += s.size
-	}
-	d.release(size)
-	d.deliverSoon()
-	for _, s := range batch {
 		s.log()
+		size, batched = size+s.size, batched && s.batched
 		*s = relayedSession{messages: s.messages}
 		d.relay.sessions.Put(s)
 	}
+	d.release(size)
+	d.deliverSoon(batched)
 	_ = d.client.log.flush() // in the background
 	d.running.Add(-len(batch))
 }

@@ -20,9 +20,8 @@ func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
 	}
 }
 
-// send sends a packet of a session, or of none, to the device. Those of a session with a goroutine of its own, or of a
-// batched one, wait for deliver; due reports whether enough of them do. A device that leaves too many replies unread is cut
-// off.
+// send sends a packet of a session, or of none, to the device. Those of a session wait for deliver; due reports whether
+// enough of them do. A device that leaves too many replies unread is cut off.
 func (d *device) send(s *relayedSession, h header, m message) (due bool) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
@@ -39,7 +38,7 @@ func (d *device) send(s *relayedSession, h header, m message) (due bool) {
 	if !d.client.cleartext {
 		obfuscate(&h, d.client.key.value, packet)
 	}
-	d.write(len(d.out)-before, s != nil && (s.alone || s.batched))
+	d.write(len(d.out)-before, s != nil)
 	return len(d.out) >= flushAt
 }
 
@@ -68,12 +67,12 @@ func (d *device) deliver() {
 	}
 }
 
-// deliverSoon is deliver for a pool, which must go on: what the device does not take soon is left to another goroutine. Over
-// TLS all is, since no write can follow one that timed out.
-func (d *device) deliverSoon() {
+// deliverSoon is deliver for a pool, which must go on: what the device does not take soon is left to another goroutine. All
+// is left to it if the pool is not the device's own, or over TLS, where no write can follow one that timed out.
+func (d *device) deliverSoon(own bool) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	if !d.busy && len(d.out) > 0 && (d.client.cleartext || !d.flush(true)) {
+	if !d.busy && len(d.out) > 0 && (!own || d.client.cleartext || !d.flush(true)) {
 		d.startFlush()
 	}
 }

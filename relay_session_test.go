@@ -1020,13 +1020,17 @@ func TestRelayWaitsForDevice(t *testing.T) {
 // TestRelayWritesInTurn: one goroutine writes at a time, and sessions that have none of their own do not wait for it.
 func TestRelayWritesInTurn(t *testing.T) {
 	t.Parallel()
-	for _, alone := range []bool{false, true} {
+	for _, ofSession := range []bool{false, true} {
 		d, remote := pipeDevice(t)
 		first := make(chan struct{})
 		go func() {
 			defer close(first)
-			d.send(&relayedSession{device: d, alone: alone}, header{version: minorDefault, typ: typeAcct, seqNo: 2}, &acctReply{serverMsg: "1"})
-			if alone {
+			var s *relayedSession
+			if ofSession {
+				s = &relayedSession{device: d, alone: true}
+			}
+			d.send(s, header{version: minorDefault, typ: typeAcct, seqNo: 2}, &acctReply{serverMsg: "1"})
+			if ofSession {
 				d.deliver()
 			}
 		}()
@@ -1048,13 +1052,13 @@ func TestRelayWritesInTurn(t *testing.T) {
 				_, err = readBody(in, h)
 			}
 			if h.seqNo != want || err != nil || !busy {
-				t.Errorf("alone: %t: got seq_no %d, %v, want %d; busy: %t", alone, h.seqNo, err, want, busy)
+				t.Errorf("of a session: %t: got seq_no %d, %v, want %d; busy: %t", ofSession, h.seqNo, err, want, busy)
 			}
 		}
 		<-first
 		d.running.Wait()
 		if d.busy || len(d.out) > 0 {
-			t.Errorf("alone: %t: busy: %t, %d bytes are queued", alone, d.busy, len(d.out))
+			t.Errorf("of a session: %t: busy: %t, %d bytes are queued", ofSession, d.busy, len(d.out))
 		}
 	}
 }
@@ -1078,11 +1082,11 @@ func TestRelayPoolDoesNotWait(t *testing.T) {
 				equal(t, send(4, flushAt), true, "many bytes are to be written")
 			}()
 			began := time.Now()
-			d.deliverSoon()
+			d.deliverSoon(true)
 			equal(t, time.Since(began), choose(overTLS, 0, writeGrace), "the pool waited for")
 			synctest.Wait()
 			send(6, 1)
-			d.deliverSoon()
+			d.deliverSoon(true)
 			time.Sleep(patience)
 			equal(t, time.Since(began), patience+choose(overTLS, 0, writeGrace), "the pool waited for")
 			in := io.MultiReader(bytes.NewReader([]byte{byte(minorDefault)}), remote)
@@ -1096,10 +1100,54 @@ func TestRelayPoolDoesNotWait(t *testing.T) {
 				}
 			}
 			d.running.Wait()
-			d.deliverSoon() // nothing
+			d.deliverSoon(true) // nothing
 			if d.busy || d.broken || len(d.out) > 0 || d.relay.unread.taken != 0 {
 				t.Errorf("busy: %t, broken: %t, %d bytes are queued, %d reserved", d.busy, d.broken, len(d.out), d.relay.unread.taken)
 			}
+		})
+	}
+}
+
+// TestRelayLineBeforeReply: the line of a session is written before its reply, so that the lines of a client that sends one
+// request after the other are in their order. A pool that is not the device's own does not wait for the device.
+func TestRelayLineBeforeReply(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(s *relayedSession){
+		"alone":  func(s *relayedSession) { s.runAlone(); s.device.running.Done() },
+		"own":    func(s *relayedSession) { d := s.device; s.batched = true; s.jobDone(nil); d.finishBatch() },
+		"shared": func(s *relayedSession) { s.jobDone(nil) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d, remote := pipeDevice(t)
+			lines, blocked := net.Pipe()
+			d.client.log = &sessionLog{out: newQueuedWriter(t.Context(), blocked)}
+			must(t, d.client.log.out.add(make([]byte, maxQueued))) // so that the line waits for the output
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			d.logins, d.records = ctx, ctx // so that no server answers
+			d.left = true                  // so that nothing is noted
+			close(d.ended)
+			h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
+			s := &relayedSession{device: d, last: devicePacket{header: h, message: papStart("alice", "x")}}
+			s.config = newRelayConfig(clientFor(t, "127.0.0.1:1"), nil, false, nil)
+			s.job.request = s
+			d.client.initTracker(&s.tracker)
+			s.tracker.packet(time.Now(), &s.last.header, s.last.message)
+			d.running.Add(1)
+			returned := make(chan struct{})
+			go func() { end(s); close(returned) }()
+			synctest.Wait()
+			equal(t, d.busy, false, name+": the reply is written before the line,")
+			go io.Copy(io.Discard, lines)
+			synctest.Wait()
+			equal(t, d.busy, true, name+": the reply is being written,")
+			equal(t, tryReceive(returned), name == "shared", name+": the session does not wait for the device:")
+			h, _, err := readHeader(remote)
+			equal(t, h.seqNo, 2, name)
+			must(t, err)
+			go io.Copy(io.Discard, remote)
+			d.running.Wait()
+			blocked.Close()
 		})
 	}
 }

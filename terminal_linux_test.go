@@ -716,8 +716,7 @@ func TestTerminalExecEcho(t *testing.T) {
 		server := serveWith(t)
 		s := runAt(t, "account alice "+server.addr+options+" --exec -- head -n 1")
 		s.asked(t, prompt, prompt == "", testKey+"\n")
-		waitUntil(t, "the command runs", func() bool { return strings.Contains(server.log.String(), " start ") })
-		s.checkEcho(t, true)
+		waitUntil(t, "the command runs", func() bool { return strings.Contains(server.log.String(), " start ") && s.echoes(t) })
 		s.types(t, "more\n")
 		if code := <-s.done; code != classGranted.exit() || s.out.String() != "more\n" {
 			t.Errorf("exit code %d %q", code, s.out.String())

@@ -50,9 +50,15 @@ func (p pty) types(t *testing.T, text string) {
 
 func (p pty) checkEcho(t *testing.T, want bool) {
 	t.Helper()
+	equal(t, p.echoes(t), want, "echo")
+}
+
+// echoes reports whether the terminal shows what is typed.
+func (p pty) echoes(t *testing.T) bool {
+	t.Helper()
 	var mode syscall.Termios
 	must(t, ioctl(p.program.Fd(), ioctlGetTermios, &mode))
-	equal(t, mode.Lflag&syscall.ECHO != 0, want, "echo")
+	return mode.Lflag&syscall.ECHO != 0
 }
 
 // readUntil reads until it has read text, and returns all that it has read.

@@ -556,7 +556,7 @@ func TestClientPasswordIsSentOnce(t *testing.T) {
 					unusable[name](c, c.readRequest())
 				}
 				first, second := startFakeServer(t, script), startFakeServer(t, script)
-				line := split(tt.line+" --timeout "+choose(name == "silent", "2", "1h"), "AT", first.addr+","+second.addr, "DIR", dir)
+				line := split(tt.line+" --timeout "+choose(name == "silent", "1500ms", "1h"), "AT", first.addr+","+second.addr, "DIR", dir)
 				got := runWith(t, secretsInEnv, "", line...)
 				if again := second.asked("u1") > 0; again == (tt.effect != "") || !again && !strings.Contains(got.err, "; "+tt.effect+", so it is not sent again\n") || got.code < 4 {
 					t.Errorf("sent to the second server: %t, got %+v", again, got)

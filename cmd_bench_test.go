@@ -91,7 +91,7 @@ func TestBench(t *testing.T) {
 				}
 			}
 			slow := r.Latency["max"] > float64(maxFirstWait.Milliseconds()) // the machine, so that others may have got a second connection
-			reused := tt.conns / 10 // ports that other connections had, at most
+			reused := tt.conns / 10                                         // ports that other connections had, at most
 			if tt.conns > 0 && (len(peers) > tt.conns || len(peers) < tt.conns-reused) && !slow {
 				t.Errorf("%d connections, want %d", len(peers), tt.conns)
 			}
